@@ -1,0 +1,265 @@
+//! The whole broker core as one machine: frontend, shard and log, joined.
+
+use crate::api::{ConnId, Name, Reply, Request};
+use crate::disk::{Command, Event, FileId};
+use std::fmt;
+
+/// What a node is told once. Every limit of the core is here, with its reason (G14).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// For server-made names; two runs with one seed and the same inputs are equal (G18).
+    pub seed: u64,
+    /// Length of a log segment. 64 MiB: deleting one frees space soon, and its header costs nothing.
+    pub segment_bytes: u64,
+    /// Bodies of queued messages kept in memory. Bodies beyond it are read back from the log; messages of transient
+    /// queues, which are not in the log, stop publishers when they exceed it.
+    pub cache_bytes: u64,
+    /// Bytes of entries that wait for the disk before publishers are stopped.
+    pub pending_bytes_max: u64,
+    /// Bytes of messages on their way to one connection; more wait in their queue.
+    pub connection_window_bytes: u64,
+    /// Unsettled deliveries of one channel, whatever its prefetch; more wait in their queue.
+    pub unsettled_max: u32,
+    /// Bytes of log between two checkpoints: what a restart has to replay.
+    pub checkpoint_bytes: u64,
+    /// The vhosts that exist.
+    pub vhosts: Vec<Name>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            segment_bytes: 64 << 20,
+            cache_bytes: 256 << 20,
+            pending_bytes_max: 64 << 20,
+            connection_window_bytes: 1 << 20,
+            unsettled_max: 1 << 20,
+            checkpoint_bytes: 64 << 20,
+            vhosts: vec![Name::from("/")],
+        }
+    }
+}
+
+/// What happens to a node.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Nothing but time.
+    Tick,
+    /// Requests of one connection, in order.
+    Client {
+        /// The connection.
+        conn: ConnId,
+        /// What it asks.
+        requests: Vec<Request>,
+    },
+    /// The disk reports.
+    Disk(Event),
+    /// An operator asks.
+    Admin {
+        /// Chosen by the driver; comes back with the reply.
+        id: u64,
+        /// What.
+        request: AdminRequest,
+    },
+    /// Write a checkpoint, make everything durable, then say [`Output::Stopped`]. The driver has closed the sessions.
+    Stop,
+}
+
+/// What a node does.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Replies to one connection, in order.
+    Client {
+        /// The connection.
+        conn: ConnId,
+        /// What it is told.
+        replies: Vec<Reply>,
+    },
+    /// Something for the disk.
+    Disk(Command),
+    /// An operator is answered.
+    Admin {
+        /// As asked.
+        id: u64,
+        /// The answer.
+        reply: AdminReply,
+    },
+    /// Recovery is over: connections may be accepted. Once.
+    Ready(Recovery),
+    /// The node cannot go on. Nothing more comes out of it.
+    Halt(HaltCause),
+    /// Everything is durable after [`Input::Stop`].
+    Stopped,
+}
+
+/// What an operator asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminRequest {
+    /// Counters and gauges.
+    Stats,
+    /// Every queue, of one vhost or of all, by name.
+    Queues {
+        /// Only this vhost.
+        vhost: Option<Name>,
+    },
+    /// Drop a queue's ready messages.
+    Purge {
+        /// Its vhost.
+        vhost: Name,
+        /// Its name.
+        queue: Name,
+    },
+    /// Delete a queue, whatever it holds.
+    Delete {
+        /// Its vhost.
+        vhost: Name,
+        /// Its name.
+        queue: Name,
+    },
+}
+
+/// What an operator is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AdminReply {
+    /// Counters and gauges.
+    Stats(Box<Stats>),
+    /// The queues.
+    Queues(Vec<QueueInfo>),
+    /// How many messages went.
+    Done {
+        /// Messages.
+        messages: u64,
+    },
+    /// No such queue.
+    NotFound,
+}
+
+/// Counters since start (`*_total`) and gauges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are the metrics' names")]
+pub struct Stats {
+    pub connections: u64,
+    pub channels: u64,
+    pub consumers: u64,
+    pub queues: u64,
+    pub exchanges: u64,
+    pub bindings: u64,
+    pub messages_ready: u64,
+    pub messages_unsettled: u64,
+    pub published_total: u64,
+    pub published_bytes_total: u64,
+    pub unroutable_total: u64,
+    pub confirmed_total: u64,
+    pub refused_total: u64,
+    pub delivered_total: u64,
+    pub redelivered_total: u64,
+    pub acknowledged_total: u64,
+    pub rejected_total: u64,
+    pub requeued_total: u64,
+    pub expired_total: u64,
+    pub dead_lettered_total: u64,
+    pub dropped_total: u64,
+    pub cache_bytes: u64,
+    pub pending_bytes: u64,
+    pub log_entries_total: u64,
+    pub log_written_bytes_total: u64,
+    pub log_writes_total: u64,
+    pub log_read_bytes_total: u64,
+    pub log_segments: u64,
+    pub log_live_bytes: u64,
+    pub log_copied_bytes_total: u64,
+    pub checkpoints_total: u64,
+    pub publishers_blocked: u64,
+}
+
+/// One queue, for an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "self-explanatory")]
+pub struct QueueInfo {
+    pub vhost: Name,
+    pub name: Name,
+    pub durable: bool,
+    pub exclusive: bool,
+    pub auto_delete: bool,
+    /// Name and value, as text.
+    pub arguments: Vec<(String, String)>,
+    pub messages_ready: u64,
+    pub messages_unsettled: u64,
+    pub message_bytes: u64,
+    pub consumers: u64,
+}
+
+/// What recovery found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Entries replayed from the log's tail.
+    pub entries: u64,
+    /// Messages in all queues.
+    pub messages: u64,
+    /// Queues.
+    pub queues: u64,
+    /// Where a torn tail was cut off, if there was one.
+    pub torn: Option<(FileId, u64)>,
+}
+
+/// Why a node stopped for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HaltCause {
+    /// A write, sync or read failed.
+    DiskFailed {
+        /// The file.
+        file: FileId,
+        /// What was attempted.
+        doing: &'static str,
+        /// The operating system's words.
+        error: String,
+    },
+    /// Bytes that were durable are not what was written (G17).
+    Damaged {
+        /// The file.
+        file: FileId,
+        /// Byte offset in the file.
+        offset: u64,
+        /// What was expected there.
+        what: &'static str,
+    },
+    /// The data folder was written by a newer version.
+    UnknownFormat {
+        /// The file.
+        file: FileId,
+        /// Its format version.
+        version: u32,
+    },
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Superblock => f.write_str("waystation.super"),
+            Self::Segment(number) => write!(f, "{number:016x}.seg"),
+        }
+    }
+}
+
+impl fmt::Display for HaltCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DiskFailed { file, doing, error } => write!(
+                f,
+                "{doing} {file} failed: {error}. Nothing more was confirmed. Repair the disk or free space, then start again"
+            ),
+            Self::Damaged { file, offset, what } => write!(
+                f,
+                "{file} is damaged at byte {offset}: {what}. Restore the file from a backup; \
+                 `waystation log verify` lists all damage"
+            ),
+            Self::UnknownFormat { file, version } => {
+                write!(
+                    f,
+                    "{file} has format version {version}, which this build does not know: use a newer build"
+                )
+            }
+        }
+    }
+}
