@@ -77,7 +77,7 @@ impl Session {
             self.start();
         } else {
             self.out.bytes.extend_from_slice(PROTOCOL_HEADER);
-            self.finish();
+            self.give_up("the peer does not speak AMQP 0-9-1 (TLS on a plain port, or another protocol?): closed");
         }
         Some(header.len())
     }
@@ -217,6 +217,7 @@ impl Session {
         }
         self.phase = Phase::Closing;
         self.timers.closing(now.mono);
+        self.fault = Some(format!("connection closed: {}", error.reply_text()));
         let (class_id, method_id) = error.method;
         let close = connection::Close {
             reply_code: error.code.number(),

@@ -108,6 +108,7 @@ pub struct Session {
     timers: Timers,
     out: Outgoing,
     effects: VecDeque<SessionOutput>,
+    fault: Option<String>,
 }
 
 /// How far the connection has come.
@@ -163,6 +164,7 @@ impl Session {
             timers: Timers::new(now),
             out: Outgoing::default(),
             effects: VecDeque::new(),
+            fault: None,
         }
     }
 
@@ -177,6 +179,11 @@ impl Session {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// Takes what the peer did wrong since this was last asked, for the server's log: the newest, if there were several.
+    pub fn take_fault(&mut self) -> Option<String> {
+        self.fault.take()
     }
 
     /// Takes the bytes to send, in order after those taken before.
@@ -212,6 +219,12 @@ impl Session {
     fn disconnect(&mut self) {
         self.request(Request::Disconnect);
         self.peer.connected = false;
+    }
+
+    /// As [`Session::finish`], for a reason that goes to the log.
+    fn give_up(&mut self, reason: &str) {
+        self.fault = Some(reason.to_owned());
+        self.finish();
     }
 
     /// Ends without another word to the peer.
@@ -256,7 +269,7 @@ impl Session {
     /// Keeps bytes until an answer tells how to understand them.
     fn hold(&mut self, input: &[u8]) {
         if self.partial.len() + input.len() > limits::HELD_BYTES_MAX {
-            self.finish();
+            self.give_up("the peer sent too much before its login was answered: closed");
         } else {
             self.partial.extend_from_slice(input);
         }
