@@ -13,10 +13,12 @@ use waystation_core::{Machine, Now};
 use waystation_protocols::amqp::methods::{Encode, basic, channel, connection};
 use waystation_protocols::amqp::{Session, SessionConfig, SessionInput, frame};
 
-const MESSAGES: u64 = 1000;
-const ROUNDS: usize = 300;
+/// About what one read of 64 KiB holds.
+const MESSAGES: u64 = 300;
+const ROUNDS: usize = 1000;
 
 fn main() {
+    sizes();
     let properties = properties();
     let body = [7; 100];
 
@@ -164,4 +166,13 @@ fn session() -> Session {
 
 fn written(out: &mut BytesMut, channel: u16, method: &impl Encode) {
     frame::method(out, channel, method);
+}
+#[allow(unused)]
+fn sizes() {
+    println!(
+        "{} {} {}",
+        size_of::<waystation_protocols::amqp::SessionOutput>(),
+        size_of::<waystation_core::api::Reply>(),
+        size_of::<waystation_protocols::amqp::methods::Method<'_>>()
+    );
 }

@@ -6,7 +6,7 @@ use super::super::limits;
 use super::super::methods::basic;
 use super::Session;
 use super::channel::{Channel, State};
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use waystation_core::Now;
 use waystation_core::api::ChannelRequest;
 use waystation_core::message::{Message, Properties};
@@ -48,6 +48,17 @@ pub(super) struct BodyFrame {
 }
 
 impl Content {
+    /// A channel that expects content takes no method.
+    #[inline]
+    pub(super) fn expect_method(&self) -> Result<(), Error> {
+        let text = match self.stage {
+            Stage::Method => return Ok(()),
+            Stage::Header => "expected content header for class 60, got non content header frame instead",
+            Stage::Body { .. } => "expected content body, got non content body frame instead",
+        };
+        Err(Error::new(Code::UnexpectedFrame, text).of(PUBLISH))
+    }
+
     fn address(&self) -> (&str, &[u8]) {
         let (exchange, routing_key) = self.address.split_at(self.exchange_bytes);
         let exchange = std::str::from_utf8(exchange).expect("decoded as a short string");
@@ -70,17 +81,6 @@ impl Session {
         content.exchange_bytes = publish.exchange.len();
         content.stage = Stage::Header;
         Ok(())
-    }
-
-    /// A channel that expects content takes no method.
-    #[inline]
-    pub(super) fn expect_method(&mut self, number: u16) -> Result<(), Error> {
-        let text = match self.channels.get(number).map(|channel| &channel.content.stage) {
-            None | Some(Stage::Method) => return Ok(()),
-            Some(Stage::Header) => "expected content header for class 60, got non content header frame instead",
-            Some(Stage::Body { .. }) => "expected content body, got non content body frame instead",
-        };
-        Err(Error::new(Code::UnexpectedFrame, text).of(PUBLISH))
     }
 
     /// A content header on an open channel.
@@ -173,7 +173,7 @@ impl Session {
         if let Some(channel) = self.channels.get(body.channel)
             && let Stage::Body { message, missing, .. } = &mut channel.content.stage
         {
-            message.put_slice(piece);
+            message.extend_from_slice(piece);
             *missing -= piece.len() as u64;
         }
         body.missing -= piece.len();

@@ -209,6 +209,7 @@ impl Session {
         self.phase == Phase::Open && self.flow.blocked.is_some() && self.flow.published
     }
 
+    #[inline]
     fn request(&mut self, request: Request) {
         if self.peer.connected {
             self.effects.push_back(SessionOutput::Request(request));
