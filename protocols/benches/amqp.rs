@@ -11,14 +11,13 @@ use waystation_core::api::{ChannelReply, Name, Reply};
 use waystation_core::message::{Message, OwnedProperties};
 use waystation_core::{Machine, Now};
 use waystation_protocols::amqp::methods::{Encode, basic, channel, connection};
-use waystation_protocols::amqp::{Session, SessionConfig, SessionInput, frame};
+use waystation_protocols::amqp::{Client, ClientConfig, Event, Session, SessionConfig, SessionInput, frame};
 
 /// About what one read of 64 KiB holds.
 const MESSAGES: u64 = 300;
 const ROUNDS: usize = 1000;
 
 fn main() {
-    sizes();
     let properties = properties();
     let body = [7; 100];
 
@@ -65,6 +64,7 @@ fn main() {
             black_box(output);
         }
     });
+    let mut delivered = BytesMut::new();
     let mut out = BytesMut::with_capacity(1 << 20);
     measure("deliver: encode alone", || {
         out.clear();
@@ -79,6 +79,14 @@ fn main() {
             frame::deliver(&mut out, 1, &deliver, black_box(&message), 131_072);
         }
         black_box(&out);
+    });
+    delivered.extend_from_slice(&out);
+    let mut client = client();
+    measure("deliver: bytes to the client's event", || {
+        client.receive(black_box(&delivered));
+        while let Some(event) = client.poll() {
+            black_box(event);
+        }
     });
     measure("confirm: reply to bytes", || {
         let replies = (1..=MESSAGES).map(confirm).collect();
@@ -164,15 +172,18 @@ fn session() -> Session {
     session
 }
 
+/// A client whose handshake is over.
+fn client() -> Client {
+    let mut client = Client::new(ClientConfig::default());
+    let mut bytes = BytesMut::new();
+    frame::method(&mut bytes, 0, &connection::Start::default());
+    frame::method(&mut bytes, 0, &connection::Tune::default());
+    frame::method(&mut bytes, 0, &connection::OpenOk {});
+    client.receive(&bytes);
+    assert!(matches!(client.poll(), Some(Event::Connected { .. })));
+    client
+}
+
 fn written(out: &mut BytesMut, channel: u16, method: &impl Encode) {
     frame::method(out, channel, method);
-}
-#[allow(unused)]
-fn sizes() {
-    println!(
-        "{} {} {}",
-        size_of::<waystation_protocols::amqp::SessionOutput>(),
-        size_of::<waystation_core::api::Reply>(),
-        size_of::<waystation_protocols::amqp::methods::Method<'_>>()
-    );
 }

@@ -3,8 +3,8 @@
 use super::super::error::{Code, Error};
 use super::super::frame::{self, Frame};
 use super::super::methods::{Method, access, basic, channel, connection, exchange, queue};
-use super::super::wire::Reader;
 use super::channel::State;
+use super::content::decode_publish;
 use super::{Phase, Session};
 use waystation_core::Now;
 use waystation_core::api::{ChannelRequest, Destination, Name, Outcome};
@@ -79,7 +79,7 @@ impl Session {
             State::Open => match frame.kind {
                 frame::METHOD => {
                     channel.content.expect_method()?;
-                    match publish(frame.payload) {
+                    match decode_publish(frame.payload) {
                         Some(publish) => self.publish(number, &publish),
                         None => self.channel_method(number, &decode(frame.payload)?),
                     }
@@ -154,15 +154,6 @@ impl Session {
 
 const fn refused(requeue: bool) -> Outcome {
     if requeue { Outcome::Requeue } else { Outcome::Reject }
-}
-
-/// The method of most frames, without a look at all others; `None` too if it is malformed, which [`decode`] then says.
-#[inline]
-fn publish(payload: &[u8]) -> Option<basic::Publish<'_>> {
-    let mut reader = Reader::new(payload.strip_prefix(&[0, 60, 0, 40])?);
-    let publish = basic::Publish::read(&mut reader).ok()?;
-    reader.end().ok()?;
-    Some(publish)
 }
 
 /// Decodes a method frame's payload.

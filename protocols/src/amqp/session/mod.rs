@@ -310,6 +310,9 @@ impl Session {
         }
         match Frame::complete(head, bytes) {
             Ok((frame, used)) => {
+                if let Some(content) = self.whole_publish(frame, &bytes[used..]) {
+                    return Some(used + content);
+                }
                 if let Err(error) = self.frame(now, frame) {
                     self.fail(now, head.channel, error);
                 }
