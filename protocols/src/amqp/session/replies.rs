@@ -124,6 +124,24 @@ impl Session {
                     },
                 );
             }
+            ChannelReply::CancelledByServer { consumer } => {
+                if self.peer.knows_consumer_cancel {
+                    let cancel = basic::Cancel {
+                        consumer_tag: &consumer,
+                        nowait: true,
+                    };
+                    frame::method(out, number, &cancel);
+                }
+            }
+            other => self.tell_other(number, other),
+        }
+    }
+
+    /// A message that was asked for, or comes back.
+    fn tell_other(&mut self, number: u16, reply: ChannelReply) {
+        let frame_max = self.peer.frame_bytes_max;
+        let out = &mut self.out.bytes;
+        match reply {
             ChannelReply::Got {
                 tag,
                 redelivered,
@@ -149,15 +167,6 @@ impl Session {
                 };
                 frame::method(out, number, &returned);
                 frame::content(out, number, message.properties(), message.body(), frame_max);
-            }
-            ChannelReply::CancelledByServer { consumer } => {
-                if self.peer.knows_consumer_cancel {
-                    let cancel = basic::Cancel {
-                        consumer_tag: &consumer,
-                        nowait: true,
-                    };
-                    frame::method(out, number, &cancel);
-                }
             }
             done => self.tell_done(number, &done),
         }
