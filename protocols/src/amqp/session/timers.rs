@@ -81,10 +81,8 @@ impl Session {
             return;
         }
         if now >= self.timers.lost_at() {
-            if self.timers.paused && self.blocking() {
-                self.timers.received = now;
-            } else if self.timers.paused && self.out.pending_bytes() == 0 {
-                // The pause is over, and nothing has come since: the silence is counted from here on.
+            if self.timers.paused && self.out.pending_bytes() == 0 {
+                // It was not read from, and takes what is said to it: the silence is counted anew.
                 self.timers.received(now);
             } else {
                 return self.give_up("no heartbeat or anything else came for two heartbeat intervals: closed");

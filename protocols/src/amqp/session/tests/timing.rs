@@ -136,3 +136,19 @@ fn ticks_are_no_ops_at_other_times() {
     }
     assert_eq!((world.said(), world.asked(), world.closed()), (vec![], vec![], false));
 }
+
+#[test]
+fn silence_is_counted_from_the_open_connection_on() {
+    let mut world = World::new();
+    world.bytes(frame::PROTOCOL_HEADER);
+    world.start_ok(&[]);
+    world.input(SessionInput::Authenticated(Ok(())));
+    world.tune_ok(10, 4096, 1);
+    world.say(0, &connection::Open { virtual_host: "/" });
+    world.said();
+    world.wait(9_000);
+    world.input(SessionInput::Replies(vec![Reply::Connected]));
+    world.wait(0);
+    assert!(!world.closed());
+    assert_eq!(deadline(&world), Some((9_500, "amqp heartbeat to send")));
+}
