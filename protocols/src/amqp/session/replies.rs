@@ -70,7 +70,13 @@ impl Session {
                 frame::method(&mut self.out.bytes, number, &channel::CloseOk {});
                 self.channels.free(number);
             }
-            ChannelReply::Deliver { message, .. } if !current => self.out.dropped(message.bytes().len() as u64),
+            ChannelReply::Deliver { message, .. }
+            | ChannelReply::Got { message, .. }
+            | ChannelReply::Return { message }
+                if !current =>
+            {
+                self.out.dropped(message.bytes().len() as u64);
+            }
             ChannelReply::Failed(fault) if current => {
                 let error = Error::from_fault(&fault, &self.peer.vhost);
                 self.fail(now, number, error);
@@ -157,6 +163,7 @@ impl Session {
                 };
                 frame::method(out, number, &get_ok);
                 frame::content(out, number, message.properties(), message.body(), frame_max);
+                self.out.delivered(message.bytes().len() as u64);
             }
             ChannelReply::Return { message } => {
                 let returned = basic::Return {
@@ -167,6 +174,7 @@ impl Session {
                 };
                 frame::method(out, number, &returned);
                 frame::content(out, number, message.properties(), message.body(), frame_max);
+                self.out.delivered(message.bytes().len() as u64);
             }
             done => self.tell_done(number, &done),
         }

@@ -180,6 +180,45 @@ fn credit_comes_back_when_the_socket_has_taken_the_bytes() {
 }
 
 #[test]
+fn every_message_on_its_way_is_credited() {
+    let bytes = message().bytes().len() as u64;
+    let replies = || {
+        [
+            ChannelReply::Deliver {
+                consumer: "c".into(),
+                tag: 1,
+                redelivered: false,
+                message: message(),
+            },
+            ChannelReply::Got {
+                tag: 1,
+                redelivered: false,
+                message: message(),
+                messages: 0,
+            },
+            ChannelReply::Return { message: message() },
+        ]
+    };
+    for reply in replies() {
+        let mut world = World::with_channel();
+        world.reply(1, reply);
+        assert_eq!(world.said().len(), 3);
+        assert_eq!(world.asked(), [Request::Drained { bytes }]);
+    }
+    // On a channel that is gone too.
+    for reply in replies() {
+        let mut world = World::with_channel();
+        world.say(1, &channel::Close::default());
+        world.asked();
+        world.reply(1, reply);
+        assert_eq!(
+            (world.said(), world.asked()),
+            (vec![], vec![Request::Drained { bytes }])
+        );
+    }
+}
+
+#[test]
 fn a_peer_that_does_not_read_is_not_read_from() {
     let mut world = World::with_channel();
     let message = Message::new("", b"q", &[0, 0], &vec![1; limits::OUTPUT_BYTES_MAX]);
@@ -239,9 +278,9 @@ fn refusals_that_name_something_end_the_channel() {
     let denied = Cause::AccessRefused {
         object: Object::Exchange,
         name: "amq.x".into(),
-        why: "built in",
+        why: "is built in",
     };
-    let expected = "403 40.20 ACCESS_REFUSED - access to exchange 'amq.x' in vhost '/' refused: built in";
+    let expected = "403 40.20 ACCESS_REFUSED - exchange 'amq.x' in vhost '/' is built in";
     ends_the_channel(Operation::DeleteExchange, denied, expected);
     let locked = Cause::ResourceLocked {
         queue: name(),
