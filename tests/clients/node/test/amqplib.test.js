@@ -2,7 +2,7 @@
 
 const assert = require('node:assert/strict');
 const { test } = require('node:test');
-const { connect, named, eventually, bodies } = require('./broker');
+const { connect, named, eventually, bodies } = require('../broker');
 
 test('the basic program', async (t) => {
   const connection = await connect(t);
