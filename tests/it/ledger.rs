@@ -192,3 +192,87 @@ impl Ledger {
         None
     }
 }
+
+/// A ledger that overlooks something would make every test that uses it pass.
+mod tests {
+    use super::*;
+    use crate::amqp::BASIC_GET_OK;
+
+    fn arrival(key: Key, size: usize) -> Received {
+        Received {
+            channel: 1,
+            id: BASIC_GET_OK,
+            tag: 1,
+            consumer: String::new(),
+            redelivered: false,
+            message_id: key.message_id(size),
+            body: key.body(size),
+        }
+    }
+
+    /// Two messages, sent and confirmed.
+    fn two() -> (Ledger, [Key; 2]) {
+        let mut ledger = Ledger::default();
+        let keys = [ledger.sending(0, 0, 10), ledger.sending(0, 0, 20)];
+        keys.iter().for_each(|&key| ledger.confirmed(key, 0));
+        (ledger, keys)
+    }
+
+    fn violations(ledger: &Ledger) -> Vec<&str> {
+        ledger.violations.iter().map(|text| &text[..2]).collect()
+    }
+
+    #[test]
+    fn what_is_right_is_no_violation() {
+        let (mut ledger, keys) = two();
+        let mut order = Order::default();
+        assert_eq!(ledger.received(0, &arrival(keys[0], 10), &mut order), Some(keys[0]));
+        ledger.settling(keys[0]);
+        ledger.settled(keys[0]);
+        assert_eq!(ledger.received(0, &arrival(keys[1], 20), &mut order), Some(keys[1]));
+        ledger.report_lost(&keys[1..]);
+        assert!(ledger.violations.is_empty(), "{:?}", ledger.violations);
+    }
+
+    #[test]
+    fn loss_is_found_unless_an_acknowledgement_was_sent() {
+        let (mut ledger, keys) = two();
+        ledger.settling(keys[0]);
+        ledger.report_lost(&[]);
+        assert_eq!(violations(&ledger), ["G1"]);
+        assert!(ledger.violations[0].contains("number: 1"));
+    }
+
+    #[test]
+    fn what_was_settled_may_not_come_again() {
+        let (mut ledger, keys) = two();
+        ledger.settling(keys[0]);
+        ledger.settled(keys[0]);
+        ledger.received(0, &arrival(keys[0], 10), &mut Order::default());
+        assert_eq!(violations(&ledger), ["G2"]);
+    }
+
+    #[test]
+    fn inventions_are_found() {
+        let (mut ledger, keys) = two();
+        let mut flipped = arrival(keys[0], 10);
+        flipped.body[3] ^= 1;
+        let mut nameless = arrival(keys[0], 10);
+        nameless.message_id = "0.0.0".to_owned();
+        let never_sent = arrival(Key { number: 7, ..keys[0] }, 10);
+        for (queue, message) in [(0, flipped), (0, nameless), (0, never_sent), (1, arrival(keys[0], 10))] {
+            assert_eq!(ledger.received(queue, &message, &mut Order::default()), None);
+        }
+        assert_eq!(violations(&ledger), ["G4"; 4]);
+    }
+
+    #[test]
+    fn disorder_and_repetition_are_found() {
+        let (mut ledger, keys) = two();
+        let mut order = Order::default();
+        ledger.received(0, &arrival(keys[1], 20), &mut order);
+        ledger.received(0, &arrival(keys[0], 10), &mut order);
+        ledger.received(0, &arrival(keys[0], 10), &mut order);
+        assert_eq!(violations(&ledger), ["G5", "G5"]);
+    }
+}
