@@ -138,14 +138,10 @@ fn health_and_metrics_answer() {
     let (code, metrics) = http_get(admin, "/metrics").expect("an answer");
     assert_eq!(code, 200);
     let value = |name: &str| {
-        let line = metrics
-            .lines()
-            .find(|line| !line.starts_with('#') && line.contains(name));
-        let line = line.unwrap_or_else(|| panic!("no metric {name} in:\n{metrics}"));
-        line.rsplit(' ')
-            .next()
-            .and_then(|n| n.parse::<f64>().ok())
-            .expect("a metric has a number")
+        let mut figures = metrics.lines().filter_map(|line| line.split_once(' '));
+        let figure = figures.find(|(label, _)| *label == format!("waystation_{name}"));
+        let (_, number) = figure.unwrap_or_else(|| panic!("no metric waystation_{name} in:\n{metrics}"));
+        number.parse::<f64>().expect("a metric has a number")
     };
     assert!((value("published_total") - 1.0).abs() < f64::EPSILON);
     assert!((value("messages_ready") - 1.0).abs() < f64::EPSILON);

@@ -1,6 +1,6 @@
 //! The broker that the client suites talk to.
 
-use crate::run::target;
+use crate::run::{cargo, must, target};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -24,9 +24,25 @@ struct Own {
     log: PathBuf,
 }
 
-/// The release build of the server.
-pub(crate) fn binary() -> PathBuf {
-    std::env::var_os("WAYSTATION_BIN").map_or_else(|| target().join("release/waystation"), PathBuf::from)
+/// Builds the release server; quick when nothing changed.
+pub(crate) fn build() -> Result<()> {
+    must(&mut cargo(&[
+        "build",
+        "--release",
+        "-p",
+        "waystation-server",
+        "--bin",
+        "waystation",
+    ]))
+}
+
+/// The server to test: the one that `WAYSTATION_BIN` names, or the release build as the source is now.
+fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("WAYSTATION_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    build()?;
+    Ok(target().join("release/waystation"))
 }
 
 impl Broker {
@@ -39,7 +55,8 @@ impl Broker {
         let folder = target().join(format!("e2e/{suite}-{}", std::process::id()));
         let log = target().join(format!("e2e/{suite}.log"));
         fs::create_dir_all(&folder)?;
-        let mut child = Command::new(binary())
+        let binary = binary()?;
+        let mut child = Command::new(&binary)
             .args([
                 "serve",
                 "--listen",
@@ -53,7 +70,7 @@ impl Broker {
             .stdout(Stdio::piped())
             .stderr(File::create(&log)?)
             .spawn()
-            .with_context(|| format!("starting {}: build it by the step 'build'", binary().display()))?;
+            .with_context(|| format!("starting {}", binary.display()))?;
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let own = Own { child, folder, log };
         let address = stdout.by_ref().map_while(Result::ok).find_map(|line| {
@@ -88,7 +105,7 @@ impl Broker {
         let died = own.child.try_wait()?;
         if died.is_none() {
             let terminate = format!("kill -TERM {}", own.child.id());
-            crate::run::must(Command::new("sh").args(["-c", &terminate]))?;
+            must(Command::new("sh").args(["-c", &terminate]))?;
         }
         let end = Instant::now() + STOP_LIMIT;
         let status = loop {

@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::broker::{Broker, binary};
+use crate::broker::{Broker, build};
 use crate::run::{cargo, must, shown_and_kept, target};
 use crate::tally::{self, Tally};
 use crate::tools;
@@ -48,17 +48,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "build",
         about: "the release server",
-        run: || {
-            let build = must(&mut cargo(&[
-                "build",
-                "--release",
-                "-p",
-                "waystation-server",
-                "--bin",
-                "waystation",
-            ]));
-            Ok(Tally::one(build.is_ok()))
-        },
+        run: || Ok(Tally::one(build().is_ok())),
     },
     Step {
         name: "it",
@@ -116,11 +106,7 @@ pub(crate) const STEPS: &[Step] = &[
 ];
 
 fn cargo_test(arguments: &[&str]) -> Result<Tally> {
-    let mut command = cargo(arguments);
-    if binary().exists() {
-        command.env("WAYSTATION_BIN", std::path::absolute(binary())?);
-    }
-    let (success, output) = shown_and_kept(&mut command)?;
+    let (success, output) = shown_and_kept(&mut cargo(arguments))?;
     Ok(tally::of_cargo(&output).unless_exit(success))
 }
 
