@@ -126,3 +126,12 @@ def test_a_deleted_queue_takes_its_bindings_along(broker, channel):
     channel.basic_publish(exchange, "", b"unbound")
     assert depth(channel, queue) == 0
     channel.exchange_delete(exchange, if_unused=True)
+
+
+@pytest.mark.parametrize("missing", ["binding", "queue", "exchange"])
+def test_unbinding_what_is_not_there_is_fine(broker, channel, missing):
+    """RabbitMQ's choice, and clients rely on it: aio-pika unbinds after the queue went with its last consumer."""
+    queue = broker.name() if missing == "queue" else broker.queue(channel)
+    exchange = broker.name() if missing == "exchange" else "amq.direct"
+    channel.queue_unbind(queue, exchange, "never bound")
+    assert channel.is_open
