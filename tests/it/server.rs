@@ -222,7 +222,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already ended is the usual case, and then there is nothing to kill or to report.
+        // A server that is about to halt resets its connections first and explains itself then: wait for the words.
+        if std::thread::panicking() && self.wait(Duration::from_secs(2)).is_ok() {
+            eprintln!("the server ended; its stderr was:\n{}", self.stderr());
+            return;
+        }
         if matches!(self.child.try_wait(), Ok(None)) && self.child.kill().is_ok() {
             drop(self.child.wait());
         }
