@@ -7,17 +7,11 @@ use anyhow::Result;
 use rand::rngs::ChaCha8Rng;
 use rand::{Rng, SeedableRng};
 use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// A server has to notice silence within this time: its own limits are 10 s for a handshake and two heartbeats.
 const SILENCE_LIMIT: Duration = Duration::from_secs(45);
-
-fn address() -> SocketAddr {
-    static BROKER: OnceLock<Broker> = OnceLock::new();
-    BROKER.get_or_init(Broker::get).address
-}
 
 /// A name that no other test, and no other run against the same broker, has.
 fn unique(hint: &str) -> String {
@@ -31,7 +25,8 @@ fn unique(hint: &str) -> String {
 
 /// Runs `attack` while a well-behaved connection works; it has to come through, before, during and after.
 fn beside_a_good_citizen<T>(attack: impl FnOnce(SocketAddr) -> Result<T>) -> T {
-    let address = address();
+    let broker = Broker::shared();
+    let address = broker.address;
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let citizen = scope.spawn(|| citizen(address, &over));

@@ -5,16 +5,11 @@ use futures_lite::StreamExt;
 use lapin::options::*;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, ExchangeKind};
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn url() -> String {
-    static BROKER: OnceLock<Broker> = OnceLock::new();
-    BROKER.get_or_init(Broker::get).url()
-}
 
 fn unique(hint: &str) -> ShortString {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -26,12 +21,14 @@ fn unique(hint: &str) -> ShortString {
     .into()
 }
 
-async fn connect() -> (Connection, Channel) {
-    let connection = Connection::connect(&url(), ConnectionProperties::default())
+/// A connection and a channel; the broker lives at least as long as what is returned with them.
+async fn connect() -> (Arc<Broker>, Connection, Channel) {
+    let broker = Broker::shared();
+    let connection = Connection::connect(&broker.url(), ConnectionProperties::default())
         .await
         .expect("a connection");
     let channel = connection.create_channel().await.expect("a channel");
-    (connection, channel)
+    (broker, connection, channel)
 }
 
 async fn exclusive_queue(channel: &Channel, arguments: FieldTable) -> ShortString {
@@ -83,7 +80,7 @@ async fn next(consumer: &mut Consumer) -> lapin::message::Delivery {
 
 #[tokio::test]
 async fn a_durable_work_queue_with_confirms() {
-    let (connection, channel) = connect().await;
+    let (_broker, connection, channel) = connect().await;
     let queue = unique("work");
     let durable = QueueDeclareOptions {
         durable: true,
@@ -120,7 +117,7 @@ async fn a_durable_work_queue_with_confirms() {
 
 #[tokio::test]
 async fn prefetch_bounds_what_is_unsettled() {
-    let (connection, channel) = connect().await;
+    let (_broker, connection, channel) = connect().await;
     let queue = exclusive_queue(&channel, FieldTable::default()).await;
     let worker = connection.create_channel().await.expect("a channel");
     worker
@@ -155,7 +152,7 @@ async fn prefetch_bounds_what_is_unsettled() {
 
 #[tokio::test]
 async fn a_nacked_message_comes_again_first_and_marked() {
-    let (_connection, channel) = connect().await;
+    let (_broker, _connection, channel) = connect().await;
     let queue = exclusive_queue(&channel, FieldTable::default()).await;
     channel
         .confirm_select(ConfirmSelectOptions::default())
@@ -187,7 +184,7 @@ async fn a_nacked_message_comes_again_first_and_marked() {
 
 #[tokio::test]
 async fn a_rejected_message_becomes_a_dead_letter() {
-    let (_connection, channel) = connect().await;
+    let (_broker, _connection, channel) = connect().await;
     let dead = exclusive_queue(&channel, FieldTable::default()).await;
     let mut arguments = FieldTable::default();
     arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
@@ -212,7 +209,7 @@ async fn a_rejected_message_becomes_a_dead_letter() {
 
 #[tokio::test]
 async fn a_topic_exchange_routes() {
-    let (_connection, channel) = connect().await;
+    let (_broker, _connection, channel) = connect().await;
     let exchange = unique("topic");
     let options = ExchangeDeclareOptions {
         auto_delete: true,
@@ -246,7 +243,7 @@ async fn a_topic_exchange_routes() {
 
 #[tokio::test]
 async fn a_mandatory_publish_comes_back_with_its_confirm() {
-    let (_connection, channel) = connect().await;
+    let (_broker, _connection, channel) = connect().await;
     channel
         .confirm_select(ConfirmSelectOptions::default())
         .await
@@ -276,7 +273,7 @@ async fn a_mandatory_publish_comes_back_with_its_confirm() {
 
 #[tokio::test]
 async fn many_publishes_in_flight_are_all_confirmed_and_in_order() {
-    let (_connection, channel) = connect().await;
+    let (_broker, _connection, channel) = connect().await;
     let queue = exclusive_queue(&channel, FieldTable::default()).await;
     channel
         .confirm_select(ConfirmSelectOptions::default())
@@ -308,7 +305,7 @@ async fn many_publishes_in_flight_are_all_confirmed_and_in_order() {
 
 #[tokio::test]
 async fn an_error_names_its_code_and_spares_the_connection() {
-    let (connection, channel) = connect().await;
+    let (_broker, connection, channel) = connect().await;
     let passive = QueueDeclareOptions {
         passive: true,
         ..QueueDeclareOptions::default()
@@ -325,7 +322,7 @@ async fn an_error_names_its_code_and_spares_the_connection() {
 
 #[tokio::test]
 async fn a_transaction_is_all_or_nothing() {
-    let (_connection, channel) = connect().await;
+    let (_broker, _connection, channel) = connect().await;
     let queue = exclusive_queue(&channel, FieldTable::default()).await;
     channel.tx_select().await.expect("transaction mode");
     publish(&channel, &queue, b"dropped").await;

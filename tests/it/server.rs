@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -26,8 +26,19 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
+    /// One broker for the tests that run at the same time; the last of them to end ends it.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Broker>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let broker = Arc::new(Self::get());
+            *shared = Arc::downgrade(&broker);
+            broker
+        })
+    }
+
     /// The broker of `WAYSTATION_E2E_URL`, or a fresh server.
-    pub(crate) fn get() -> Self {
+    fn get() -> Self {
         if let Ok(url) = std::env::var("WAYSTATION_E2E_URL") {
             let address = address_of(&url).expect("WAYSTATION_E2E_URL is amqp://[user:password@]address:port[/vhost]");
             return Self { address, _own: None };
