@@ -81,16 +81,19 @@ impl Observer {
         if let Some(channel) = self.channels.get_mut(&at) {
             channel.closing = true;
             let holder = channel.instance;
-            // A purge may have been done without the answer being seen.
-            channel.purges.drain(..).for_each(|queue| ledger.purged(queue));
             let held = std::mem::take(&mut channel.held);
             held.values().for_each(|(queue, id)| ledger.returned(*queue, *id, holder));
         }
     }
 
-    /// It is closed.
-    fn closed(&mut self, conn: ConnId, number: Option<u16>) {
-        self.channels.retain(|(owner, channel), _| *owner != conn || number.is_some_and(|number| number != *channel));
+    /// It is closed, or all channels of the connection are.
+    fn closed(&mut self, conn: ConnId, number: Option<u16>, ledger: &mut Ledger) {
+        let gone = |(owner, channel): &At| *owner == conn && number.is_none_or(|number| number == *channel);
+        for (at, channel) in &self.channels {
+            // A purge may have been done without the answer being seen.
+            channel.purges.iter().filter(|_| gone(at)).for_each(|queue| ledger.purged(*queue));
+        }
+        self.channels.retain(|at, _| !gone(at));
     }
 
     fn on_channel(&mut self, at: At, request: &ChannelRequest, ledger: &mut Ledger) {
@@ -140,8 +143,8 @@ impl Observer {
     pub(crate) fn reply(&mut self, when: When, conn: ConnId, reply: &Reply, ledger: &mut Ledger) {
         let When { at: at_ns, wall_ms, .. } = when;
         let (number, reply) = match reply {
-            Reply::Disconnected => return self.closed(conn, None),
-            Reply::Channel { channel, reply: ChannelReply::Closed } => return self.closed(conn, Some(*channel)),
+            Reply::Disconnected => return self.closed(conn, None, ledger),
+            Reply::Channel { channel, reply: ChannelReply::Closed } => return self.closed(conn, Some(*channel), ledger),
             Reply::Channel { channel, reply } => (channel, reply),
             _ => return,
         };
