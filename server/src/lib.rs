@@ -12,4 +12,5 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod driver;
+pub mod net;
 pub mod users;
