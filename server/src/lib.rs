@@ -8,9 +8,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod amqp_url;
+pub mod bench;
 pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod driver;
 pub mod net;
+pub mod serve;
 pub mod users;
