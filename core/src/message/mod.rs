@@ -10,10 +10,12 @@
 //! The properties keep the encoding of AMQP 0-9-1 section 4.2.6.1 whatever protocol published the message: it is
 //! typed, ordered, and what came in goes out byte for byte (G4).
 
+pub mod properties;
 pub mod table;
 
 use bytes::{BufMut, Bytes, BytesMut};
-pub use table::{Table, Value};
+pub use properties::{OwnedProperties, Properties, PropertiesError};
+pub use table::{Table, TableError, Value};
 
 /// An immutable, cheaply cloned message. Its layout was checked when it was made.
 #[derive(Clone, PartialEq, Eq)]

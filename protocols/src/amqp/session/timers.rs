@@ -1,0 +1,124 @@
+//! The handshake's and the closing's deadlines, and heartbeats both ways (section 4.2.7).
+
+use super::super::{frame, limits};
+use super::{Phase, Session};
+use waystation_core::{Deadline, Now, Time};
+
+/// What a session remembers of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timers {
+    /// When the handshake must be over, or, once the session closes, when it gives up.
+    until: Time,
+    /// Negotiated interval in milliseconds; 0 is none.
+    heartbeat_ms: u64,
+    received: Time,
+    produced: Time,
+    /// The driver was told not to read: silence says nothing about the peer.
+    paused: bool,
+}
+
+impl Timers {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            until: now.after_ms(limits::HANDSHAKE_MS),
+            heartbeat_ms: 0,
+            received: now,
+            produced: now,
+            paused: false,
+        }
+    }
+
+    pub(super) fn set_heartbeat(&mut self, seconds: u16) {
+        self.heartbeat_ms = u64::from(seconds) * 1000;
+    }
+
+    pub(super) fn closing(&mut self, now: Time) {
+        self.until = now.after_ms(limits::CLOSE_MS);
+    }
+
+    pub(super) fn received(&mut self, now: Time) {
+        self.received = now;
+        self.paused = false;
+    }
+
+    pub(super) fn produced(&mut self, now: Time) {
+        self.produced = now;
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// The peer takes output: it lives, whether or not it may be read from.
+    pub(super) fn unpause(&mut self, now: Time) {
+        if self.paused {
+            self.received = now;
+        }
+    }
+
+    fn send_at(&self) -> Time {
+        self.produced.after_ms(self.heartbeat_ms / 2)
+    }
+
+    fn lost_at(&self) -> Time {
+        self.received.after_ms(self.heartbeat_ms * 2)
+    }
+}
+
+impl Session {
+    pub(super) fn tick(&mut self, now: Now) {
+        match self.phase {
+            Phase::Closed | Phase::Leaving => {}
+            Phase::Open => self.heartbeat(now.mono),
+            _ if now.mono >= self.timers.until => self.finish(),
+            _ => {}
+        }
+    }
+
+    fn heartbeat(&mut self, now: Time) {
+        if self.timers.heartbeat_ms == 0 {
+            return;
+        }
+        if now >= self.timers.lost_at() {
+            if self.timers.paused && self.blocking() {
+                self.timers.received = now;
+            } else if self.timers.paused && self.out.pending_bytes() == 0 {
+                // The pause is over, and nothing has come since: the silence is counted from here on.
+                self.timers.received(now);
+            } else {
+                return self.finish();
+            }
+        }
+        if now >= self.timers.send_at() {
+            // Output that waits to be sent is sign of life enough, and grows no further by itself.
+            if self.out.pending_bytes() == 0 {
+                frame::heartbeat(&mut self.out.bytes);
+            }
+            self.timers.produced = now;
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        let timers = &self.timers;
+        match self.phase {
+            Phase::Closed | Phase::Leaving => None,
+            Phase::Open if timers.heartbeat_ms == 0 => None,
+            Phase::Open if timers.send_at() < timers.lost_at() => Some(Deadline {
+                at: timers.send_at(),
+                reason: "amqp heartbeat to send",
+            }),
+            Phase::Open => Some(Deadline {
+                at: timers.lost_at(),
+                reason: "amqp heartbeats missed",
+            }),
+            Phase::Closing => Some(Deadline {
+                at: timers.until,
+                reason: "amqp close-ok",
+            }),
+            _ => Some(Deadline {
+                at: timers.until,
+                reason: "amqp handshake",
+            }),
+        }
+    }
+}
