@@ -24,7 +24,11 @@ const EXIT_RUNTIME: u8 = 1;
 const EXIT_CONFIG: u8 = 78;
 
 #[derive(Debug, Parser)]
-#[command(name = "waystation", version, about = "A message broker: AMQP 0-9-1 clients connect to it unmodified.")]
+#[command(
+    name = "waystation",
+    version,
+    about = "A message broker: AMQP 0-9-1 clients connect to it unmodified."
+)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Without a command the broker starts: `waystation` is `waystation serve`.")]
 struct Cli {
@@ -87,14 +91,18 @@ fn setting(text: &str) -> Result<(&'static str, String), String> {
     let (name, value) = text.split_once('=').ok_or("it must be KEY=VALUE")?;
     match keys::find(name) {
         Some(key) => Ok((key.name, value.to_owned())),
-        None => Err(format!("no setting {name:?}; did you mean {:?}?", keys::nearest(name).name)),
+        None => Err(format!(
+            "no setting {name:?}; did you mean {:?}?",
+            keys::nearest(name).name
+        )),
     }
 }
 
 impl ConfigArgs {
     fn load(&self) -> Result<Loaded, ConfigErrors> {
         // A variable that is not UTF-8 is none of ours.
-        let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let env =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Loaded::read(&self.sources(env.collect()))
     }
 
@@ -109,11 +117,18 @@ impl ConfigArgs {
         flag("--log-level", "log.level", &self.log_level);
         flag("--log-format", "log.format", &self.log_format);
         let several = |flag: &str, pairs: &[(&'static str, String)]| -> Vec<_> {
-            pairs.iter().map(|(key, value)| (flag.to_owned(), *key, value.clone())).collect()
+            pairs
+                .iter()
+                .map(|(key, value)| (flag.to_owned(), *key, value.clone()))
+                .collect()
         };
         flags.extend(several("--listen", &self.listen));
         flags.extend(several("--set", &self.set));
-        debug_assert!(flags.iter().all(|(_, key, _)| KEYS.iter().any(|known| known.name == *key)));
+        debug_assert!(
+            flags
+                .iter()
+                .all(|(_, key, _)| KEYS.iter().any(|known| known.name == *key))
+        );
         Sources {
             file: self.config.clone(),
             env,
@@ -133,7 +148,7 @@ pub fn main_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match cli.command {
-        None => todo_serve(&cli.serve),
+        None => version::run(&version::Options::default()),
         Some(Command::Bench(options)) => bench::run(options),
         Some(Command::Queue(command)) => queue::run(&command),
         Some(Command::Config(command)) => config::run(&command),

@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod amqp_url;
 pub mod bench;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod disk;

@@ -1,5 +1,6 @@
 //! Sockets: listeners, one task per connection.
 
+pub mod amqp;
 mod connection;
 mod session;
 

@@ -16,5 +16,9 @@ pub(super) fn run(options: Options) -> Result<ExitCode> {
         write!(out, "{report}")?;
     }
     let clean = report.mistakes.is_empty();
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(super::EXIT_RUNTIME) })
+    Ok(if clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(super::EXIT_RUNTIME)
+    })
 }

@@ -42,11 +42,12 @@ fn show(print: &Print) -> Result<String> {
     // Names alone: what is shown may be pasted somewhere.
     let users: Vec<&str> = loaded.config.users.iter().map(|user| user.name.as_str()).collect();
     if print.json {
-        let value = |(value, origin): &(String, crate::config::Origin)| {
-            serde_json::json!({ "value": value, "origin": origin.to_string() })
-        };
-        let mut values: serde_json::Map<String, serde_json::Value> =
-            loaded.origins.iter().map(|(name, entry)| ((*name).to_owned(), value(entry))).collect();
+        let value = |(value, origin): &(String, crate::config::Origin)| serde_json::json!({ "value": value, "origin": origin.to_string() });
+        let mut values: serde_json::Map<String, serde_json::Value> = loaded
+            .origins
+            .iter()
+            .map(|(name, entry)| ((*name).to_owned(), value(entry)))
+            .collect();
         values.insert("users".to_owned(), users.into());
         return Ok(format!("{}\n", serde_json::Value::from(values)));
     }
@@ -55,7 +56,11 @@ fn show(print: &Print) -> Result<String> {
         let (value, origin) = &loaded.origins[key.name];
         table.add_row([key.name, value, &origin.to_string()]);
     }
-    let names = if users.is_empty() { "guest (from this machine)".to_owned() } else { users.join(", ") };
+    let names = if users.is_empty() {
+        "guest (from this machine)".to_owned()
+    } else {
+        users.join(", ")
+    };
     table.add_row(["users", &names, ""]);
     Ok(text(&table))
 }

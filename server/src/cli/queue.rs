@@ -52,7 +52,13 @@ pub(super) struct Server {
     #[arg(long, env = "WAYSTATION_ADMIN_URL", default_value = "http://127.0.0.1:15672")]
     url: String,
     /// Name and password
-    #[arg(long, env = "WAYSTATION_USER", default_value = "guest:guest", hide_env_values = true, value_name = "NAME:PASSWORD")]
+    #[arg(
+        long,
+        env = "WAYSTATION_USER",
+        default_value = "guest:guest",
+        hide_env_values = true,
+        value_name = "NAME:PASSWORD"
+    )]
     user: String,
     /// Print JSON
     #[arg(long)]
@@ -68,7 +74,11 @@ pub(super) fn run(command: &Command) -> Result<ExitCode> {
         }
         Command::Show(which) => {
             let queue: Queue = which.ask("GET", "")?;
-            if which.server.json { json(&queue)? } else { shown(&queue) }
+            if which.server.json {
+                json(&queue)?
+            } else {
+                shown(&queue)
+            }
         }
         Command::Purge(which) => which.removed("POST", "/purge", "purged")?,
         Command::Delete(which) => which.removed("DELETE", "", "deleted")?,
@@ -88,20 +98,32 @@ impl Which {
         if self.server.json {
             return json(&removed);
         }
-        Ok(format!("{done} queue '{}' in vhost '{}': {} messages gone\n", self.name, self.vhost, removed.messages))
+        Ok(format!(
+            "{done} queue '{}' in vhost '{}': {} messages gone\n",
+            self.name, self.vhost, removed.messages
+        ))
     }
 }
 
 impl Server {
     fn ask<T: DeserializeOwned>(&self, method: &str, path: &str) -> Result<T> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT));
         let agent: ureq::Agent = agent.build().into();
         let login = format!("Basic {}", BASE64_STANDARD.encode(&self.user));
-        let request = Request::builder().method(method).uri(&url).header("authorization", login).body(());
+        let request = Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("authorization", login)
+            .body(());
         let request = request.with_context(|| format!("{url} is no URL"))?;
         let mut response = agent.run(request).with_context(|| {
-            format!("cannot reach the broker's admin API at {}: is it running, and is --url right?", self.url)
+            format!(
+                "cannot reach the broker's admin API at {}: is it running, and is --url right?",
+                self.url
+            )
         })?;
         let status = response.status();
         let body = response.body_mut().read_to_string().context("the answer broke off")?;
@@ -109,7 +131,8 @@ impl Server {
             let said = serde_json::from_str::<Failure>(&body).map_or(body, |failure| failure.error);
             bail!("{said} ({status})");
         }
-        serde_json::from_str(&body).with_context(|| format!("{url} did not answer as the admin API of a waystation broker"))
+        serde_json::from_str(&body)
+            .with_context(|| format!("{url} did not answer as the admin API of a waystation broker"))
     }
 }
 
@@ -155,7 +178,10 @@ fn shown(queue: &Queue) -> String {
     for (name, value) in &queue.arguments {
         lines.push((name, value.clone()));
     }
-    lines.into_iter().map(|(name, value)| format!("{name:<12}{value}\n")).collect()
+    lines
+        .into_iter()
+        .map(|(name, value)| format!("{name:<12}{value}\n"))
+        .collect()
 }
 
 fn features(queue: &Queue) -> String {
@@ -172,7 +198,7 @@ fn features(queue: &Queue) -> String {
 /// A table without lines, as `ps` prints.
 pub(super) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header);
+    table.load_style(comfy_table::presets::NOTHING).set_header(header);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

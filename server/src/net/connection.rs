@@ -19,9 +19,6 @@ use waystation_core::api::{ConnId, Reply, Request};
 
 /// Bytes read at once: with this much at hand, the cost of the call is lost in that of the messages.
 const READ_BYTES: usize = 128 << 10;
-/// Unsent output above which nothing more is read: a peer that asks and does not listen fills its own socket, not our
-/// memory. Deliveries are bounded by the core's credit besides.
-const OUTPUT_BYTES_MAX: usize = 4 << 20;
 /// Batches of replies taken between two writes.
 const REPLIES_PER_TURN_MAX: usize = 64;
 /// How long a peer may take to read the last words to it.
@@ -114,10 +111,7 @@ impl<'a, S: Session> Connection<'a, S> {
                 return Ok(());
             }
             self.arm(&mut timer);
-            let may_read = !self.closing
-                && self.waiting.is_none()
-                && self.session.output().len() < OUTPUT_BYTES_MAX
-                && !self.session.paused();
+            let may_read = !self.closing && self.waiting.is_none() && !self.session.paused();
             let woken = tokio::select! {
                 read = reader.read(&mut buffer), if may_read => Woken::Read(read),
                 ready = writer.writable(), if blocked => ready.map(|()| Woken::Writable)?,
@@ -199,7 +193,7 @@ impl<'a, S: Session> Connection<'a, S> {
                 Effect::Close => self.closing = true,
             }
         }
-        if let Some(fault) = self.session.fault(self.peer) {
+        if let Some(fault) = self.session.take_fault() {
             tracing::warn!(peer = %self.peer, conn = self.line.conn.0, "{fault}");
         }
     }
@@ -227,7 +221,7 @@ impl<'a, S: Session> Connection<'a, S> {
             }
             match writer.try_write(output) {
                 // What was sent may be worth credit, which is an effect.
-                Ok(count) => self.session.sent(count),
+                Ok(count) => self.session.sent(self.clock.now(), count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) => return Err(error),
             }

@@ -1,6 +1,5 @@
 //! What a connection's task needs of a protocol's session, whatever the protocol.
 
-use std::net::SocketAddr;
 use waystation_core::api::{Reply, Request};
 use waystation_core::{Now, Time};
 
@@ -37,11 +36,11 @@ pub trait Session: Send + 'static {
     /// When to tick.
     fn deadline(&self) -> Option<Time>;
     /// Bytes for the peer.
-    fn output(&self) -> &[u8];
+    fn output(&mut self) -> &[u8];
     /// The socket took so many bytes of [`Session::output`].
-    fn sent(&mut self, bytes: usize);
-    /// The peer is not to be read from for now.
+    fn sent(&mut self, now: Now, bytes: usize);
+    /// The peer is not to be read from for now: an answer is awaited, publishers have to wait, or too much output is unsent.
     fn paused(&self) -> bool;
-    /// Why the session ended or is about to, if its peer is to blame; for the log, once.
-    fn fault(&mut self, peer: SocketAddr) -> Option<String>;
+    /// Why the session ends, if its peer is to blame; for the log, told once.
+    fn take_fault(&mut self) -> Option<String>;
 }

@@ -78,11 +78,11 @@ impl Session for Lines {
         self.deadline
     }
 
-    fn output(&self) -> &[u8] {
+    fn output(&mut self) -> &[u8] {
         &self.output
     }
 
-    fn sent(&mut self, bytes: usize) {
+    fn sent(&mut self, _now: Now, bytes: usize) {
         self.output.drain(..bytes);
     }
 
@@ -90,7 +90,7 @@ impl Session for Lines {
         false
     }
 
-    fn fault(&mut self, _peer: SocketAddr) -> Option<String> {
+    fn take_fault(&mut self) -> Option<String> {
         self.fault.take()
     }
 }

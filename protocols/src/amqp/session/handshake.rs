@@ -77,6 +77,10 @@ impl Session {
             self.start();
         } else {
             self.out.bytes.extend_from_slice(PROTOCOL_HEADER);
+            self.fault = Some(format!(
+                "not AMQP 0-9-1: it began with {:?}",
+                header.escape_ascii().to_string()
+            ));
             self.finish();
         }
         Some(header.len())
@@ -217,6 +221,9 @@ impl Session {
         }
         self.phase = Phase::Closing;
         self.timers.closing(now.mono);
+        if error.code != Code::ConnectionForced {
+            self.fault = Some(format!("{} {}", error.code.number(), error.reply_text()));
+        }
         let (class_id, method_id) = error.method;
         let close = connection::Close {
             reply_code: error.code.number(),

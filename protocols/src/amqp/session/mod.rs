@@ -108,6 +108,8 @@ pub struct Session {
     timers: Timers,
     out: Outgoing,
     effects: VecDeque<SessionOutput>,
+    /// Why the connection ends, if its peer is to blame.
+    fault: Option<String>,
 }
 
 /// How far the connection has come.
@@ -163,7 +165,13 @@ impl Session {
             timers: Timers::new(now),
             out: Outgoing::default(),
             effects: VecDeque::new(),
+            fault: None,
         }
+    }
+
+    /// Why the connection ends, if its peer is to blame: for the server's log, told once.
+    pub fn take_fault(&mut self) -> Option<String> {
+        self.fault.take()
     }
 
     /// Whether the driver must not read from this connection for now: it publishes while publishers have to wait, it does
