@@ -7,29 +7,19 @@
     reason = "a generator, as a test, reads and writes files"
 )]
 
+mod spec;
+
+use spec::{Class, Method};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-const SPEC: &str = include_str!("../spec/amqp-0-9-1.txt");
 const NOTE: &str = "// Written by `tests/methods.rs` from `spec/amqp-0-9-1.txt`: change those, not this.\n\n";
-
-struct Class {
-    name: &'static str,
-    id: u16,
-    methods: Vec<Method>,
-}
-
-struct Method {
-    name: &'static str,
-    id: u16,
-    fields: Vec<(&'static str, &'static str)>,
-}
 
 #[test]
 fn methods_are_those_of_the_specification() {
-    let classes = parse(SPEC);
+    let classes = spec::classes();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/amqp/methods");
     let mut files: Vec<_> = classes.iter().map(|class| (class.name, class_file(class))).collect();
     files.push(("mod", mod_file(&classes)));
@@ -47,32 +37,6 @@ fn methods_are_those_of_the_specification() {
             );
         }
     }
-}
-
-fn parse(spec: &'static str) -> Vec<Class> {
-    let mut classes: Vec<Class> = Vec::new();
-    for line in spec.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let mut words = line.split(' ');
-        let first = words.next().unwrap();
-        if first == "class" {
-            let name = words.next().unwrap();
-            let id = words.next().unwrap().parse().unwrap();
-            classes.push(Class {
-                name,
-                id,
-                methods: Vec::new(),
-            });
-        } else {
-            let id = words.next().unwrap().parse().unwrap();
-            let fields = words.map(|field| field.split_once(':').unwrap()).collect();
-            classes.last_mut().unwrap().methods.push(Method {
-                name: first,
-                id,
-                fields,
-            });
-        }
-    }
-    classes
 }
 
 fn class_file(class: &Class) -> String {

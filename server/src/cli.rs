@@ -1,9 +1,12 @@
 //! The command line.
 
+mod amqp;
 mod bench;
 mod completions;
 mod config;
+mod consume;
 mod hash_password;
+mod publish;
 mod queue;
 mod version;
 
@@ -45,6 +48,10 @@ enum Command {
     /// Look at queues and empty or delete them, over the admin API
     #[command(subcommand)]
     Queue(queue::Command),
+    /// Publish messages to a queue or an exchange
+    Publish(publish::Options),
+    /// Print messages of a queue
+    Consume(consume::Options),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -151,6 +158,8 @@ pub fn main_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => version::run(&version::Options::default()),
         Some(Command::Bench(options)) => bench::run(options),
         Some(Command::Queue(command)) => queue::run(&command),
+        Some(Command::Publish(options)) => publish::run(&options),
+        Some(Command::Consume(options)) => consume::run(&options),
         Some(Command::Config(command)) => config::run(&command),
         Some(Command::HashPassword(options)) => hash_password::run(&options),
         Some(Command::Completions(options)) => completions::run(&options),

@@ -198,16 +198,15 @@ impl Publisher {
         let start = self.output.len();
         self.output.extend_from_slice(&template.bytes);
         let body = start + template.body;
-        if let Some(stamp) = self.output.get_mut(body..body + STAMP_BYTES)
-            && template.bytes.len() > template.body + STAMP_BYTES
-        {
+        if template.size >= STAMP_BYTES {
+            let stamp = &mut self.output[body..body + STAMP_BYTES];
             let id = u64::from(self.index) << 48 | number;
             stamp[..8].copy_from_slice(&at.to_be_bytes());
             stamp[8..].copy_from_slice(&id.to_be_bytes());
             self.side.checksum = self.side.checksum.wrapping_add(id);
         }
         self.side.messages += 1;
-        self.side.bytes += (template.bytes.len() - template.body) as u64;
+        self.side.bytes += template.size as u64;
         if self.plan.options.window > 0 {
             self.confirms.sent(at);
         }

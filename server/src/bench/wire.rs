@@ -138,6 +138,8 @@ pub(super) fn short(text: &str) -> Vec<u8> {
 pub(super) struct Template {
     pub(super) bytes: Vec<u8>,
     pub(super) body: usize,
+    /// Length of the body.
+    pub(super) size: usize,
 }
 
 impl Template {
@@ -155,7 +157,7 @@ impl Template {
         for chunk in vec![b'x'; size].chunks(frame_max - FRAME_OVERHEAD) {
             frame(&mut bytes, BODY, chunk);
         }
-        Self { bytes, body }
+        Self { bytes, body, size }
     }
 }
 

@@ -72,7 +72,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
     number.checked_mul(*factor).ok_or_else(|| "it is too large".to_owned())
 }
 
-/// Bytes for people: the largest binary unit that leaves a whole number or one digit behind the point.
+/// Bytes for people: in the largest binary unit that leaves at least one, with one digit behind the point unless it is whole.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -82,6 +82,6 @@ pub fn show_size(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    let digits = usize::from(unit > 0 && value.fract() >= 0.05);
+    let digits = usize::from(unit > 0 && value.fract() != 0.0);
     format!("{value:.digits$} {}", units[unit])
 }

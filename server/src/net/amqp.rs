@@ -56,6 +56,8 @@ impl Session for Amqp {
 
     fn shutdown(&mut self, now: Now) {
         self.session.handle(now, SessionInput::Shutdown);
+        // The end is ours, not the peer's fault.
+        drop(self.session.take_fault());
     }
 
     fn poll(&mut self) -> Option<Effect> {

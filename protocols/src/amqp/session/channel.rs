@@ -100,6 +100,7 @@ impl Session {
         };
         channel.state = State::Closing;
         channel.stale += 1;
+        self.fault = Some(format!("channel {number} closed: {}", error.reply_text()));
         let (class_id, method_id) = error.method;
         let close = channel::Close {
             reply_code: error.code.number(),

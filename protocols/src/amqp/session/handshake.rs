@@ -77,11 +77,7 @@ impl Session {
             self.start();
         } else {
             self.out.bytes.extend_from_slice(PROTOCOL_HEADER);
-            self.fault = Some(format!(
-                "not AMQP 0-9-1: it began with {:?}",
-                header.escape_ascii().to_string()
-            ));
-            self.finish();
+            self.give_up("the peer does not speak AMQP 0-9-1 (TLS on a plain port, or another protocol?): closed");
         }
         Some(header.len())
     }
@@ -221,9 +217,7 @@ impl Session {
         }
         self.phase = Phase::Closing;
         self.timers.closing(now.mono);
-        if error.code != Code::ConnectionForced {
-            self.fault = Some(format!("{} {}", error.code.number(), error.reply_text()));
-        }
+        self.fault = Some(format!("connection closed: {}", error.reply_text()));
         let (class_id, method_id) = error.method;
         let close = connection::Close {
             reply_code: error.code.number(),

@@ -108,7 +108,6 @@ pub struct Session {
     timers: Timers,
     out: Outgoing,
     effects: VecDeque<SessionOutput>,
-    /// Why the connection ends, if its peer is to blame.
     fault: Option<String>,
 }
 
@@ -169,11 +168,6 @@ impl Session {
         }
     }
 
-    /// Why the connection ends, if its peer is to blame: for the server's log, told once.
-    pub fn take_fault(&mut self) -> Option<String> {
-        self.fault.take()
-    }
-
     /// Whether the driver must not read from this connection for now: it publishes while publishers have to wait, it does
     /// not take its output, or an answer is pending without which its bytes cannot be understood.
     #[must_use]
@@ -185,6 +179,11 @@ impl Session {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// Takes what the peer did wrong since this was last asked, for the server's log: the newest, if there were several.
+    pub fn take_fault(&mut self) -> Option<String> {
+        self.fault.take()
     }
 
     /// Takes the bytes to send, in order after those taken before.
@@ -220,6 +219,12 @@ impl Session {
     fn disconnect(&mut self) {
         self.request(Request::Disconnect);
         self.peer.connected = false;
+    }
+
+    /// As [`Session::finish`], for a reason that goes to the log.
+    fn give_up(&mut self, reason: &str) {
+        self.fault = Some(reason.to_owned());
+        self.finish();
     }
 
     /// Ends without another word to the peer.
@@ -264,7 +269,7 @@ impl Session {
     /// Keeps bytes until an answer tells how to understand them.
     fn hold(&mut self, input: &[u8]) {
         if self.partial.len() + input.len() > limits::HELD_BYTES_MAX {
-            self.finish();
+            self.give_up("the peer sent too much before its login was answered: closed");
         } else {
             self.partial.extend_from_slice(input);
         }

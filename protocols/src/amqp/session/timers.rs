@@ -70,15 +70,8 @@ impl Session {
         match self.phase {
             Phase::Closed | Phase::Leaving => {}
             Phase::Open => self.heartbeat(now.mono),
-            _ if now.mono >= self.timers.until => {
-                let what = if self.phase == Phase::Closing {
-                    "its close-ok"
-                } else {
-                    "its handshake"
-                };
-                self.fault.get_or_insert_with(|| format!("{what} did not come in time"));
-                self.finish();
-            }
+            Phase::Closing if now.mono >= self.timers.until => self.finish(),
+            _ if now.mono >= self.timers.until => self.give_up("the handshake took too long: closed"),
             _ => {}
         }
     }
@@ -94,8 +87,7 @@ impl Session {
                 // The pause is over, and nothing has come since: the silence is counted from here on.
                 self.timers.received(now);
             } else {
-                self.fault = Some("no heartbeat came in time".to_owned());
-                return self.finish();
+                return self.give_up("no heartbeat or anything else came for two heartbeat intervals: closed");
             }
         }
         if now >= self.timers.send_at() {

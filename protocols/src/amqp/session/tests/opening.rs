@@ -123,13 +123,14 @@ fn a_refused_login_is_told_to_those_who_understand() {
 
 #[test]
 fn mechanisms() {
-    let login = b"\x05LOGINS\0\0\0\x01u\x08PASSWORDS\0\0\0\x01p";
-    let cases: [(&str, &[u8], Option<(&str, &str)>); 6] = [
+    const LOGIN: &[u8] = b"\x05LOGINS\0\0\0\x01u\x08PASSWORDS\0\0\0\x01p";
+    type Case = (&'static str, &'static [u8], Option<(&'static str, &'static str)>);
+    let cases: [Case; 6] = [
         ("PLAIN", b"\0u\0p", Some(("u", "p"))),
         ("PLAIN", b"other\0u\0p\0p", Some(("u", "p\0p"))),
         ("PLAIN", b"u", None),
         ("PLAIN", b"\0\xff\0p", None),
-        ("AMQPLAIN", login, Some(("u", "p"))),
+        ("AMQPLAIN", LOGIN, Some(("u", "p"))),
         ("AMQPLAIN", b"\x05LOGINV", None),
     ];
     for (mechanism, response, expected) in cases {
@@ -343,4 +344,21 @@ fn a_secret_may_be_renewed() {
     world.say(0, &update);
     assert_eq!(world.said(), ["0 connection.update-secret-ok"]);
     assert_eq!(format!("{:?}", Secret("x".into())), "Secret");
+}
+
+#[test]
+fn what_went_wrong_is_there_for_the_log() {
+    let fault_after = |bytes: &[u8]| {
+        let mut world = World::new();
+        world.bytes(bytes);
+        world.session.take_fault()
+    };
+    assert_eq!(fault_after(frame::PROTOCOL_HEADER), None);
+    let expected = "the peer does not speak AMQP 0-9-1 (TLS on a plain port, or another protocol?): closed";
+    assert_eq!(fault_after(b"\x16\x03\x01\0\0\0\0\0").as_deref(), Some(expected));
+    let mut world = World::with_channel();
+    world.say(3, &basic::Ack::default());
+    let expected = "connection closed: CHANNEL_ERROR - expected 'channel.open'";
+    assert_eq!(world.session.take_fault().as_deref(), Some(expected));
+    assert_eq!(world.session.take_fault(), None);
 }
