@@ -6,6 +6,8 @@
 pub mod inbox;
 
 #[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
 mod tests;
 
 pub use inbox::{Event, Inbox};

@@ -203,3 +203,7 @@ async fn listener(protocol: &str, listen: &Listen) -> io::Result<Option<TcpListe
         Listen::At(address) => net::bind(protocol, address).await.map(Some),
     }
 }
+
+#[cfg(test)]
+#[path = "serve_tests.rs"]
+mod tests;
