@@ -33,9 +33,14 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod catalog;
 pub mod disk;
+mod encoding;
+pub(crate) mod frontend;
+pub mod log;
 pub mod machine;
 pub mod message;
 pub mod node;
+pub(crate) mod shard;
 
 pub use machine::{Deadline, Machine, Now, Time, Wall};

@@ -1,7 +1,13 @@
 //! The whole broker core as one machine: frontend, shard and log, joined.
 
 use crate::api::{ConnId, Name, Reply, Request};
-use crate::disk::{Command, Event, FileId};
+use crate::catalog::Change;
+use crate::disk::{Command, Event, FileId, Listing};
+use crate::frontend::Frontend;
+use crate::machine::{Deadline, Machine, Now};
+use crate::shard::Shard;
+use crate::shard::recover::{Progress, Recover};
+use std::collections::VecDeque;
 use std::fmt;
 
 /// What a node is told once. Every limit of the core is here, with its reason (G14).
@@ -260,6 +266,260 @@ impl fmt::Display for HaltCause {
                     "{file} has format version {version}, which this build does not know: use a newer build"
                 )
             }
+        }
+    }
+}
+
+/// The machines, joined.
+#[derive(Debug)]
+pub struct Node {
+    now: Now,
+    state: State,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+enum State {
+    Recovering(Box<Recover>),
+    Running(Box<Running>),
+    Halted,
+}
+
+#[derive(Debug)]
+struct Running {
+    frontend: Frontend,
+    shard: Shard,
+    /// What recovery found, until the node is ready.
+    report: Option<Recovery>,
+}
+
+impl Node {
+    /// A node on a data folder that holds `listing`. It reads the folder, then says [`Output::Ready`].
+    #[must_use]
+    pub fn open(config: Config, listing: Listing, now: Now) -> Self {
+        let recover = Recover::new(config, listing, now);
+        Self {
+            now,
+            state: State::Recovering(Box::new(recover)),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Panics on a broken invariant of any part. The simulator calls it after each step.
+    pub fn check(&self) {
+        if let State::Running(running) = &self.state {
+            running.frontend.check();
+            running.shard.check();
+        }
+    }
+
+    fn recover(&mut self, event: Event) {
+        let State::Recovering(recover) = &mut self.state else {
+            return;
+        };
+        match recover.handle(event) {
+            Progress::Waiting => {}
+            Progress::Halt(cause) => self.halt(cause),
+            Progress::Done(shard, report) => {
+                while let Some(command) = recover.poll() {
+                    self.outputs.push_back(Output::Disk(command));
+                }
+                let frontend = Frontend::new(shard.config().clone(), shard.catalog.clone());
+                let running = Running {
+                    frontend,
+                    shard: *shard,
+                    report: Some(report),
+                };
+                self.state = State::Running(Box::new(running));
+            }
+        }
+    }
+
+    fn halt(&mut self, cause: HaltCause) {
+        self.state = State::Halted;
+        self.outputs.clear();
+        self.outputs.push_back(Output::Halt(cause));
+    }
+
+    /// Lets the parts talk until they are silent, then gathers what leaves.
+    fn pump(&mut self) {
+        match &mut self.state {
+            State::Halted => {}
+            State::Recovering(recover) => {
+                while let Some(command) = recover.poll() {
+                    self.outputs.push_back(Output::Disk(command));
+                }
+            }
+            State::Running(running) => {
+                if let Some(cause) = running.pump(self.now, &mut self.outputs) {
+                    self.halt(cause);
+                }
+            }
+        }
+    }
+}
+
+impl Machine for Node {
+    type Input<'a> = Input;
+    type Output = Output;
+
+    fn handle(&mut self, now: Now, input: Input) {
+        self.now = now;
+        if let Input::Disk(Event::Failed { file, doing, error }) = input {
+            return self.halt(HaltCause::DiskFailed { file, doing, error });
+        }
+        let running = match (&mut self.state, input) {
+            (State::Running(running), input) => {
+                running.handle(now, input);
+                return;
+            }
+            (State::Recovering(_), Input::Disk(event)) => return self.recover(event),
+            (State::Recovering(_), Input::Stop) => {
+                self.state = State::Halted;
+                Some(Output::Stopped)
+            }
+            // The driver opens no connection before the node is ready.
+            (State::Recovering(_) | State::Halted, _) => None,
+        };
+        self.outputs.extend(running);
+    }
+
+    fn poll(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.pump();
+        }
+        self.outputs.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        match &self.state {
+            State::Running(running) => running.shard.deadline(),
+            State::Recovering(_) | State::Halted => None,
+        }
+    }
+}
+
+impl Running {
+    fn handle(&mut self, now: Now, input: Input) {
+        self.shard.tick(now);
+        match input {
+            Input::Tick => {}
+            Input::Client { conn, requests } => {
+                requests
+                    .into_iter()
+                    .for_each(|request| self.frontend.handle(now, conn, request));
+            }
+            Input::Disk(Event::Prepared { file }) => {
+                if let FileId::Segment(segment) = file {
+                    self.shard.log.prepared(segment);
+                }
+            }
+            Input::Disk(Event::Durable { upto }) => self.shard.durable(upto),
+            Input::Disk(Event::Loaded { id, bytes }) => self.shard.loaded(id, &bytes),
+            Input::Disk(Event::Failed { .. }) => unreachable!("the node halts"),
+            Input::Admin { id, request } => self.administer(id, request),
+            Input::Stop => self.shard.stop(),
+        }
+    }
+
+    fn administer(&mut self, id: u64, request: AdminRequest) {
+        let (vhost, queue, delete) = match request {
+            AdminRequest::Stats => {
+                let stats = Box::new(self.stats());
+                return self.frontend.tell_admin(id, AdminReply::Stats(stats));
+            }
+            AdminRequest::Queues { vhost } => {
+                let wanted = |info: &QueueInfo| vhost.as_ref().is_none_or(|vhost| info.vhost == *vhost);
+                let mut infos: Vec<QueueInfo> = self.shard.queue_infos().filter(wanted).collect();
+                infos.sort_by(|a, b| (&a.vhost, &a.name).cmp(&(&b.vhost, &b.name)));
+                return self.frontend.tell_admin(id, AdminReply::Queues(infos));
+            }
+            AdminRequest::Purge { vhost, queue } => (vhost, queue, false),
+            AdminRequest::Delete { vhost, queue } => (vhost, queue, true),
+        };
+        match self.shard.catalog.queue_id(&vhost, &queue) {
+            Some(queue) => self.frontend.administer(id, queue, delete),
+            None => self.frontend.tell_admin(id, AdminReply::NotFound),
+        }
+    }
+
+    /// Why the node halts, if it does.
+    fn pump(&mut self, now: Now, outputs: &mut VecDeque<Output>) -> Option<HaltCause> {
+        use crate::shard::Output as Said;
+        loop {
+            while let Some(input) = self.frontend.poll_shard() {
+                self.shard.handle(now, input);
+            }
+            match self.shard.poll() {
+                Some(Said::Halt(cause)) => return Some(cause),
+                Some(Said::Stopped) => outputs.push_back(Output::Stopped),
+                Some(said) => {
+                    let restarted = matches!(
+                        &said,
+                        Said::Changed {
+                            change: Change::Restarted,
+                            ..
+                        }
+                    );
+                    self.frontend.handle_shard(now, said);
+                    if let Some(report) = self.report.take_if(|_| restarted) {
+                        outputs.push_back(Output::Ready(report));
+                    }
+                }
+                None => break,
+            }
+        }
+        while let Some(command) = self.shard.log.poll() {
+            outputs.push_back(Output::Disk(command));
+        }
+        while let Some((conn, replies)) = self.frontend.poll_replies() {
+            outputs.push_back(Output::Client { conn, replies });
+        }
+        while let Some((id, reply)) = self.frontend.poll_admin() {
+            outputs.push_back(Output::Admin { id, reply });
+        }
+        None
+    }
+
+    fn stats(&self) -> Stats {
+        let (connections, channels, consumers) = self.frontend.counts();
+        let (exchanges, bindings) = self.shard.catalog.counts();
+        let (messages_ready, messages_unsettled) = self.shard.message_counts();
+        let (log_segments, log_live_bytes) = self.shard.space();
+        let (front, shard, log) = (&self.frontend.counters, &self.shard.counters, &self.shard.log.counters);
+        Stats {
+            connections,
+            channels,
+            consumers,
+            queues: self.shard.catalog.queues().count() as u64,
+            exchanges,
+            bindings,
+            messages_ready,
+            messages_unsettled,
+            published_total: front.published,
+            published_bytes_total: front.published_bytes,
+            unroutable_total: front.unroutable,
+            confirmed_total: front.confirmed,
+            refused_total: front.refused,
+            delivered_total: shard.delivered,
+            redelivered_total: shard.redelivered,
+            acknowledged_total: shard.acknowledged,
+            rejected_total: shard.rejected,
+            requeued_total: shard.requeued,
+            expired_total: shard.expired,
+            dead_lettered_total: shard.dead_lettered,
+            dropped_total: shard.dropped,
+            cache_bytes: self.shard.cached_bytes(),
+            pending_bytes: self.shard.pending_bytes(),
+            log_entries_total: shard.entries,
+            log_written_bytes_total: log.written_bytes,
+            log_writes_total: log.writes,
+            log_read_bytes_total: log.read_bytes,
+            log_segments,
+            log_live_bytes,
+            log_copied_bytes_total: shard.copied_bytes,
+            checkpoints_total: shard.checkpoints,
+            publishers_blocked: u64::from(self.shard.is_blocked()),
         }
     }
 }

@@ -101,6 +101,14 @@ impl Message {
         &self.0[self.key_end() + 4 + self.properties_len()..]
     }
 
+    /// The headers, empty if there are none.
+    #[must_use]
+    pub fn headers(&self) -> Table {
+        Properties::parse(self.properties())
+            .map(|properties| properties.headers())
+            .unwrap_or_default()
+    }
+
     /// The whole message, as it lies in the log.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {

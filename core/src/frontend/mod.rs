@@ -1,0 +1,445 @@
+//! The frontend: connections and channels on one side, the shard on the other, messages between.
+//!
+//! It routes from its own copy of the catalog, numbers deliveries and publishes, and keeps each channel's requests in
+//! order: while the shard owes an answer, later requests of that channel wait. A confirm or an answer leaves only when
+//! the shard said so, which is when it is durable.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `channel` | deliveries, confirms, modes |
+//! | `requests` | what sessions ask |
+//! | `publish` | routing a message |
+//! | `answers` | what the shard says |
+
+mod answers;
+mod channel;
+mod publish;
+mod requests;
+
+use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, Fault, Name, Object, Operation, Reply, Request};
+use crate::catalog::{Catalog, Change, QueueId};
+use crate::machine::Now;
+use crate::node::{AdminReply, Config};
+use crate::shard::{ConsumerId, GroupId, Input, Token};
+use channel::Channel;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// The frontend.
+#[derive(Debug)]
+pub(crate) struct Frontend {
+    config: Config,
+    pub(crate) catalog: Catalog,
+    connections: BTreeMap<ConnId, Connection>,
+    channels: BTreeMap<GroupId, Channel>,
+    consumers: BTreeMap<ConsumerId, ConsumerAt>,
+    /// Requests that the shard will answer.
+    asked: BTreeMap<u64, Asked>,
+    next_id: u64,
+    queue_next: u64,
+    /// Channels with confirms to tell.
+    confirming: BTreeSet<GroupId>,
+    /// Connections with replies to send.
+    replying: BTreeSet<ConnId>,
+    to_shard: VecDeque<Input>,
+    admin: VecDeque<(u64, AdminReply)>,
+    /// Bytes of publishes that wait behind other requests.
+    backlog_bytes: u64,
+    shard_blocked: Option<&'static str>,
+    blocked: bool,
+    pub(crate) counters: Counters,
+}
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) published: u64,
+    pub(crate) published_bytes: u64,
+    pub(crate) unroutable: u64,
+    pub(crate) confirmed: u64,
+    pub(crate) refused: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    vhost: Name,
+    user: Name,
+    channels: BTreeMap<u16, GroupId>,
+    channels_max: u16,
+    /// Bytes of messages on their way to the peer.
+    unread_bytes: u64,
+    paused: bool,
+    replies: Vec<Reply>,
+    /// The session has ended; what belonged to it is being removed.
+    ending: bool,
+}
+
+#[derive(Debug)]
+struct ConsumerAt {
+    group: GroupId,
+    tag: Name,
+    no_ack: bool,
+}
+
+/// Who asked the shard.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Channel(GroupId),
+    /// The end of a connection waits for everything before it.
+    End(ConnId),
+    /// An operator, with the driver's number.
+    Admin(u64),
+    /// Nobody waits.
+    Nobody,
+}
+
+impl Frontend {
+    pub(crate) fn new(config: Config, catalog: Catalog) -> Self {
+        let queue_next = catalog.queue_next();
+        Self {
+            config,
+            catalog,
+            connections: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            next_id: 1,
+            queue_next,
+            confirming: BTreeSet::new(),
+            replying: BTreeSet::new(),
+            to_shard: VecDeque::new(),
+            admin: VecDeque::new(),
+            backlog_bytes: 0,
+            shard_blocked: None,
+            blocked: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Applies one request of a session.
+    pub(crate) fn handle(&mut self, now: Now, conn: ConnId, request: Request) {
+        match request {
+            Request::Connect {
+                vhost,
+                user,
+                channels_max,
+            } => self.connect(conn, vhost, user, channels_max),
+            Request::Disconnect => self.disconnect(conn),
+            Request::OpenChannel { channel } => self.open_channel(conn, channel),
+            Request::CloseChannel { channel } => self.close_channel(conn, channel),
+            Request::Channel { channel, request } => {
+                let open = self
+                    .connections
+                    .get(&conn)
+                    .and_then(|connection| connection.channels.get(&channel));
+                if let Some(group) = open.copied() {
+                    self.request(now, group, request);
+                }
+            }
+            Request::Drained { bytes } => self.drained(conn, bytes),
+        }
+    }
+
+    /// The next message for the shard.
+    pub(crate) fn poll_shard(&mut self) -> Option<Input> {
+        self.to_shard.pop_front()
+    }
+
+    /// The next connection with replies, and they.
+    pub(crate) fn poll_replies(&mut self) -> Option<(ConnId, Vec<Reply>)> {
+        while let Some(group) = self.confirming.pop_first() {
+            self.tell_confirms(group);
+        }
+        let conn = self.replying.pop_first()?;
+        let connection = self.connections.get_mut(&conn)?;
+        let replies = std::mem::take(&mut connection.replies);
+        if matches!(replies.last(), Some(Reply::Disconnected | Reply::Refused(_))) {
+            self.connections.remove(&conn);
+        }
+        Some((conn, replies))
+    }
+
+    /// The next answer to an operator, with the driver's number.
+    pub(crate) fn poll_admin(&mut self) -> Option<(u64, AdminReply)> {
+        self.admin.pop_front()
+    }
+
+    /// Answers an operator.
+    pub(crate) fn tell_admin(&mut self, id: u64, reply: AdminReply) {
+        self.admin.push_back((id, reply));
+    }
+
+    /// Connections, channels and consumers.
+    pub(crate) fn counts(&self) -> (u64, u64, u64) {
+        (
+            self.connections.len() as u64,
+            self.channels.len() as u64,
+            self.consumers.len() as u64,
+        )
+    }
+
+    /// An operator purges or deletes a queue.
+    pub(crate) fn administer(&mut self, id: u64, queue: QueueId, delete: bool) {
+        let token = self.ask(Asked::Admin(id));
+        self.to_shard.push_back(if delete {
+            Input::Change {
+                token,
+                change: Change::DeleteQueue { id: queue },
+                guard: crate::shard::Guard::default(),
+            }
+        } else {
+            Input::Purge { token, queue }
+        });
+    }
+
+    /// Panics on a broken invariant.
+    pub(crate) fn check(&self) {
+        self.catalog.check();
+        for (conn, connection) in &self.connections {
+            for (number, group) in &connection.channels {
+                let channel = &self.channels[group];
+                assert_eq!(
+                    (channel.conn, channel.number),
+                    (*conn, *number),
+                    "channels and connections agree"
+                );
+            }
+        }
+        for (id, at) in &self.consumers {
+            assert_eq!(
+                self.channels[&at.group].consumers.get(&at.tag),
+                Some(id),
+                "consumers and channels agree"
+            );
+        }
+        let backlog: u64 = self
+            .channels
+            .values()
+            .flat_map(|channel| &channel.backlog)
+            .map(backlog_bytes)
+            .sum();
+        assert_eq!(backlog, self.backlog_bytes, "waiting publishes are counted");
+    }
+
+    fn ask(&mut self, asked: Asked) -> Token {
+        let id = self.id();
+        self.asked.insert(id, asked);
+        Token::Request(id)
+    }
+
+    const fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    fn reply(&mut self, conn: ConnId, reply: Reply) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.replies.push(reply);
+            self.replying.insert(conn);
+        }
+    }
+
+    fn say(&mut self, group: GroupId, reply: ChannelReply) {
+        let Some(channel) = self.channels.get(&group) else {
+            return;
+        };
+        let (conn, channel) = (channel.conn, channel.number);
+        self.reply(conn, Reply::Channel { channel, reply });
+    }
+
+    fn connect(&mut self, conn: ConnId, vhost: Name, user: Name, channels_max: u16) {
+        let known = self.catalog.has_vhost(&vhost);
+        let connection = Connection {
+            vhost: vhost.clone(),
+            user,
+            channels: BTreeMap::new(),
+            channels_max,
+            unread_bytes: 0,
+            paused: false,
+            replies: Vec::new(),
+            ending: false,
+        };
+        let before = self.connections.insert(conn, connection);
+        assert!(before.is_none(), "connection numbers are never reused");
+        if known {
+            self.reply(conn, Reply::Connected);
+            if self.blocked {
+                self.reply(
+                    conn,
+                    Reply::Blocked {
+                        reason: self.shard_blocked.unwrap_or("busy"),
+                    },
+                );
+            }
+        } else {
+            let cause = Cause::NotFound {
+                object: Object::Vhost,
+                name: vhost,
+            };
+            self.reply(
+                conn,
+                Reply::Refused(Fault {
+                    operation: Operation::Connect,
+                    cause,
+                }),
+            );
+        }
+    }
+
+    fn disconnect(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        connection.ending = true;
+        let groups: Vec<GroupId> = std::mem::take(&mut connection.channels).into_values().collect();
+        groups.into_iter().for_each(|group| self.end_channel(group));
+        self.end_connection(conn);
+    }
+
+    /// Removes what belongs to the connection; says so once that is durable.
+    fn end_connection(&mut self, conn: ConnId) {
+        for queue in self.catalog.exclusive_queues(conn) {
+            let token = self.ask(Asked::Nobody);
+            let change = Change::DeleteQueue { id: queue };
+            self.to_shard.push_back(Input::Change {
+                token,
+                change,
+                guard: crate::shard::Guard::default(),
+            });
+        }
+        let token = self.ask(Asked::End(conn));
+        self.to_shard.push_back(Input::Count { token, queue: None });
+    }
+
+    fn open_channel(&mut self, conn: ConnId, number: u16) {
+        let group = GroupId(self.id());
+        let Some(connection) = self.connections.get_mut(&conn).filter(|connection| !connection.ending) else {
+            return;
+        };
+        if connection.channels.len() >= usize::from(connection.channels_max) {
+            let cause = Cause::NotAllowed {
+                why: "too many channels on this connection",
+            };
+            self.reply(
+                conn,
+                Reply::Failed(Fault {
+                    operation: Operation::OpenChannel,
+                    cause,
+                }),
+            );
+            return;
+        }
+        let before = connection.channels.insert(number, group);
+        assert!(before.is_none(), "the session opens a channel once");
+        self.channels.insert(group, Channel::new(conn, number));
+        self.to_shard.push_back(Input::Limit { group, max: None });
+        self.say(group, ChannelReply::Opened);
+    }
+
+    fn close_channel(&mut self, conn: ConnId, number: u16) {
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some(group) = connection.channels.remove(&number) else {
+            return;
+        };
+        self.end_channel(group);
+        self.reply(
+            conn,
+            Reply::Channel {
+                channel: number,
+                reply: ChannelReply::Closed,
+            },
+        );
+    }
+
+    /// A channel is gone: its consumers end, its deliveries return (G3).
+    fn end_channel(&mut self, group: GroupId) {
+        self.clear_channel(group);
+        self.confirming.remove(&group);
+        self.channels.remove(&group);
+        self.to_shard.push_back(Input::Forget { group });
+    }
+
+    fn clear_channel(&mut self, group: GroupId) {
+        let channel = self.channels.get_mut(&group).expect("the channel is open");
+        let consumers = std::mem::take(&mut channel.consumers);
+        let mut returned = channel.deliveries.take_upto(0).expect("all of them");
+        self.backlog_bytes -= channel
+            .backlog
+            .drain(..)
+            .map(|request| backlog_bytes(&request))
+            .sum::<u64>();
+        if let Some(transaction) = channel.transaction.take() {
+            returned.extend(transaction.settles.into_iter().map(|(delivered, _)| delivered));
+        }
+        for consumer in consumers.into_values() {
+            self.consumers.remove(&consumer);
+            self.to_shard.push_back(Input::Cancel { consumer });
+        }
+        self.settle_all(returned, crate::api::Outcome::Requeue);
+        self.update_blocked();
+    }
+
+    /// The channel fails: the peer is told, and nothing more is done on it.
+    fn fail(&mut self, group: GroupId, operation: Operation, cause: Cause) {
+        self.clear_channel(group);
+        self.channels.get_mut(&group).expect("the channel is open").failed = true;
+        self.say(group, ChannelReply::Failed(Fault { operation, cause }));
+    }
+
+    /// The peer read: deliveries to it go on.
+    fn drained(&mut self, conn: ConnId, bytes: u64) {
+        let window = self.config.connection_window_bytes;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        connection.unread_bytes = connection.unread_bytes.saturating_sub(bytes);
+        if connection.paused && connection.unread_bytes <= window / 2 {
+            connection.paused = false;
+            self.to_shard.push_back(Input::Pause { conn, paused: false });
+        }
+    }
+
+    /// Bytes of messages are on their way to the peer: beyond its window, deliveries stop (G14).
+    fn sending(&mut self, conn: ConnId, bytes: usize) {
+        let window = self.config.connection_window_bytes;
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        connection.unread_bytes += bytes as u64;
+        if !connection.paused && connection.unread_bytes > window {
+            connection.paused = true;
+            self.to_shard.push_back(Input::Pause { conn, paused: true });
+        }
+    }
+
+    fn update_blocked(&mut self) {
+        let full = self.backlog_bytes > self.config.pending_bytes_max;
+        let blocked = self.shard_blocked.is_some() || full;
+        if blocked == self.blocked {
+            return;
+        }
+        self.blocked = blocked;
+        let reason = self.shard_blocked.unwrap_or("low on disk bandwidth");
+        let conns: Vec<ConnId> = self.connections.keys().copied().collect();
+        for conn in conns {
+            self.reply(
+                conn,
+                if blocked {
+                    Reply::Blocked { reason }
+                } else {
+                    Reply::Unblocked
+                },
+            );
+        }
+    }
+}
+
+/// What a waiting request weighs.
+fn backlog_bytes(request: &ChannelRequest) -> u64 {
+    const REQUEST_BYTES: u64 = 256;
+    match request {
+        ChannelRequest::Publish { message, .. } => REQUEST_BYTES + message.bytes().len() as u64,
+        _ => REQUEST_BYTES,
+    }
+}

@@ -1,0 +1,299 @@
+//! What a data folder holds after a crash: facts from bytes, and the machine that reads them.
+//!
+//! The newest checkpoint is found through the superblock, then every record after it is read in order. Where that stops,
+//! two cases are told apart (G17): if any valid record further on was written when the record that should stand here was
+//! already durable, the bytes here are **damaged**, and recovery names the place and halts; otherwise they are the
+//! **torn tail** of the writes that the crash cut off, none of which was ever confirmed, and the log goes on from here.
+
+use super::End;
+use super::record::{ALIGN, Header, Kind, Parsed, Position, parse};
+use super::superblock::FORMAT_VERSION;
+use crate::disk::FileId;
+use crate::node::HaltCause;
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::BTreeMap;
+
+/// Bytes per read. Larger records take several.
+const READ_BYTES: u32 = 1 << 20;
+
+/// Reads records in order, from a place on. The caller performs the reads.
+#[derive(Debug)]
+pub struct Reader {
+    /// Length in bytes of each segment file.
+    segments: BTreeMap<u64, u64>,
+    segment: u64,
+    /// Where the next record is expected.
+    offset: u64,
+    /// Bytes from `offset` on.
+    buffer: BytesMut,
+    /// Bytes of the buffer that are needed before the next attempt.
+    wanted: usize,
+    sequence: u64,
+    term: u64,
+    /// Set once the order of records ended: bytes from here on are searched for proof of damage.
+    broken: Option<Broken>,
+}
+
+#[derive(Debug)]
+struct Broken {
+    at: Position,
+    sequence: u64,
+    capacity: u64,
+    /// Whether the header of the record expected here can be read: a write was cut off.
+    torn: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Read `bytes` bytes there, and give them to [`Reader::loaded`].
+    Read {
+        /// The segment.
+        segment: u64,
+        /// Byte offset in it.
+        offset: u64,
+        /// How many bytes.
+        bytes: u32,
+    },
+    /// The next record.
+    Record {
+        /// Its header.
+        header: Header,
+        /// Where its body lies.
+        body_at: Position,
+        /// Its body.
+        body: Bytes,
+    },
+    /// The log ends here. `torn` if there were bytes of unfinished writes.
+    End {
+        /// Where to go on.
+        end: End,
+        /// Whether something was cut off.
+        torn: bool,
+        /// The highest term that any record named.
+        term: u64,
+    },
+    /// The log is damaged.
+    Damaged(HaltCause),
+}
+
+impl Reader {
+    /// Reads from `start` on, where the record with `sequence` is expected. `segments` are the files and their lengths.
+    #[must_use]
+    pub fn new(segments: BTreeMap<u64, u64>, start: Position, sequence: u64) -> Self {
+        Self {
+            segments,
+            segment: start.segment,
+            offset: u64::from(start.offset),
+            buffer: BytesMut::new(),
+            wanted: 1,
+            sequence,
+            term: 0,
+            broken: None,
+        }
+    }
+
+    /// Takes the bytes of the last [`Step::Read`]. Fewer than asked means that the file is shorter than its length was.
+    pub fn loaded(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            let end = self.offset + self.buffer.len() as u64;
+            self.segments.insert(self.segment, end);
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// What comes next.
+    pub fn step(&mut self) -> Step {
+        loop {
+            let found = if self.broken.is_some() {
+                self.search()
+            } else {
+                self.follow()
+            };
+            if let Some(step) = found {
+                return step;
+            }
+        }
+    }
+
+    /// The next record in order, or `None` to look again.
+    fn follow(&mut self) -> Option<Step> {
+        if self.buffer.len() < self.wanted && self.remaining() > 0 {
+            return Some(self.read());
+        }
+        let parsed = match parse(self.segment, &self.buffer) {
+            Parsed::Short(wanted) if self.remaining() > 0 && self.fits(wanted) => {
+                self.wanted = wanted;
+                return None;
+            }
+            Parsed::Short(_) | Parsed::Invalid => None,
+            Parsed::Record(header, _) => Some(header),
+        };
+        match parsed {
+            Some(header) if header.sequence == self.sequence && header.term >= self.term => Some(self.take(header)),
+            _ => {
+                self.give_up();
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, header: Header) -> Step {
+        let body_at = Position {
+            segment: self.segment,
+            offset: self.offset as u32 + super::HEADER_BYTES as u32,
+        };
+        let mut record = self
+            .buffer
+            .split_to(super::record_bytes(header.body_bytes).min(self.buffer.len()))
+            .freeze();
+        record.advance(super::HEADER_BYTES);
+        record.truncate(header.body_bytes);
+        self.offset += super::record_bytes(header.body_bytes) as u64;
+        self.wanted = 1;
+        self.sequence += 1;
+        self.term = header.term;
+        if header.kind == Kind::Seal {
+            self.go_to(self.segment + 1);
+        }
+        Step::Record {
+            header,
+            body_at,
+            body: record,
+        }
+    }
+
+    /// The order ended: search everything behind for proof that it should not have.
+    fn give_up(&mut self) {
+        let capacity = self.segments.get(&self.segment).copied().unwrap_or(0);
+        let at = Position {
+            segment: self.segment,
+            offset: self.offset as u32,
+        };
+        let begun = self.buffer.get(16..24) == Some(self.sequence.to_le_bytes().as_slice());
+        self.broken = Some(Broken {
+            at,
+            sequence: self.sequence,
+            capacity,
+            torn: begun,
+        });
+        self.skip(ALIGN);
+    }
+
+    /// One step of the search: a record at this place?
+    fn search(&mut self) -> Option<Step> {
+        if self.buffer.len() < self.wanted && self.remaining() > 0 {
+            return Some(self.read());
+        }
+        if self.buffer.is_empty() && self.remaining() == 0 {
+            let Some(next) = self.segments.keys().copied().find(|number| *number > self.segment) else {
+                return Some(self.end());
+            };
+            self.go_to(next);
+            return None;
+        }
+        match parse(self.segment, &self.buffer) {
+            Parsed::Short(wanted) if self.remaining() > 0 && self.fits(wanted) => self.wanted = wanted,
+            Parsed::Record(header, _) => return self.judge(header),
+            Parsed::Short(_) | Parsed::Invalid => self.skip_blank(),
+        }
+        None
+    }
+
+    fn judge(&mut self, header: Header) -> Option<Step> {
+        let broken = self.broken.as_ref().expect("searching");
+        if header.synced >= broken.sequence && header.sequence > broken.sequence {
+            let file = FileId::Segment(broken.at.segment);
+            let what = if broken.capacity == 0 {
+                "the segment is missing"
+            } else {
+                "the record that stood here is not whole"
+            };
+            let offset = u64::from(broken.at.offset);
+            return Some(Step::Damaged(HaltCause::Damaged { file, offset, what }));
+        }
+        self.term = self.term.max(header.term);
+        self.skip(super::record_bytes(header.body_bytes));
+        None
+    }
+
+    fn end(&self) -> Step {
+        let broken = self.broken.as_ref().expect("the order ended");
+        let end = End {
+            segment: broken.at.segment,
+            offset: broken.at.offset,
+            capacity: broken.capacity,
+            sequence: broken.sequence,
+        };
+        Step::End {
+            end,
+            torn: broken.torn,
+            term: self.term,
+        }
+    }
+
+    fn remaining(&self) -> u64 {
+        let length = self.segments.get(&self.segment).copied().unwrap_or(0);
+        length.saturating_sub(self.offset + self.buffer.len() as u64)
+    }
+
+    /// Whether a record of so many bytes can stand here at all.
+    fn fits(&self, wanted: usize) -> bool {
+        let length = self.segments.get(&self.segment).copied().unwrap_or(0);
+        self.offset + wanted as u64 <= length
+    }
+
+    fn read(&self) -> Step {
+        let offset = self.offset + self.buffer.len() as u64;
+        let missing = (self.wanted - self.buffer.len()) as u64;
+        let bytes = missing.max(u64::from(READ_BYTES)).min(self.remaining());
+        Step::Read {
+            segment: self.segment,
+            offset,
+            bytes: bytes as u32,
+        }
+    }
+
+    fn go_to(&mut self, segment: u64) {
+        self.segment = segment;
+        self.offset = 0;
+        self.buffer.clear();
+        self.wanted = 1;
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.buffer.advance(bytes.min(self.buffer.len()));
+        self.offset += bytes as u64;
+        self.wanted = 1;
+    }
+
+    /// Skips to the next place where a record may begin, quickly over zeros.
+    fn skip_blank(&mut self) {
+        let blank = self
+            .buffer
+            .chunks(ALIGN)
+            .skip(1)
+            .take_while(|chunk| chunk.iter().all(|byte| *byte == 0))
+            .count();
+        self.skip((blank + 1) * ALIGN);
+    }
+}
+
+/// Checks the body of a segment's first record.
+///
+/// # Errors
+/// [`HaltCause::UnknownFormat`] if another version wrote it.
+pub fn check_segment(segment: u64, body: &[u8]) -> Result<(), HaltCause> {
+    let file = FileId::Segment(segment);
+    let version = body
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes);
+    match version {
+        Some(FORMAT_VERSION) => Ok(()),
+        other => Err(HaltCause::UnknownFormat {
+            file,
+            version: other.unwrap_or(0),
+        }),
+    }
+}

@@ -1,0 +1,261 @@
+//! Committed commands take effect.
+
+use super::entry::{Command, Enqueue, Settle};
+use super::index::Index;
+use super::page::{Sequence, Slot};
+use super::propose::Proposal;
+use super::queue::Queue;
+use super::{Output, Shard, Token};
+use crate::catalog::{Applied, Change, DURATION_MS_MAX, QueueId};
+use crate::log::record::Position;
+use crate::message::Message;
+
+/// A page that must be in memory first.
+pub(super) struct Missing {
+    pub(super) queue: QueueId,
+    pub(super) page: u64,
+}
+
+impl Shard {
+    /// Applies every durable entry, in order; stops where a page must be loaded first.
+    pub(super) fn apply_durable(&mut self) {
+        while let Some(flight) = self.batch.flying.front() {
+            if flight.sequence > self.log.synced() {
+                return;
+            }
+            let time_ms = flight.time_ms;
+            while let Some((Proposal { command, .. }, _)) = self.batch.flying[0].commands.front() {
+                if let Some(missing) = self.missing(command) {
+                    self.load_page(missing.queue, missing.page);
+                    return;
+                }
+                let (proposal, at) = self.batch.flying[0].commands.pop_front().expect("looked at");
+                self.applied_one(proposal.bytes > 0);
+                self.unpend(&proposal.command);
+                self.apply(time_ms, proposal.command, at, proposal.token);
+            }
+            let flight = self.batch.flying.pop_front().expect("looked at");
+            self.landed(flight.bytes, flight.completes);
+        }
+    }
+
+    /// The first page that a command needs and that is not in memory.
+    pub(super) fn missing(&self, command: &Command) -> Option<Missing> {
+        match command {
+            Command::Change(_) => None,
+            Command::Enqueue(enqueue) => self.missing_tail(enqueue),
+            Command::Settle(settle) => {
+                let queue = QueueId(settle.queue);
+                let index = &self.queues.get(&queue)?.index;
+                let missing = settle
+                    .ranges
+                    .iter()
+                    .find_map(|(first, last)| index.missing_for(*first, *last));
+                missing.map(|page| Missing { queue, page })
+            }
+            Command::Move {
+                queue,
+                sequence,
+                enqueue,
+            } => {
+                let index = self.queues.get(queue).map(|queue| &queue.index);
+                let missing = index.and_then(|index| index.missing_for(*sequence, *sequence));
+                missing
+                    .map(|page| Missing { queue: *queue, page })
+                    .or_else(|| self.missing_tail(enqueue))
+            }
+        }
+    }
+
+    fn missing_tail(&self, enqueue: &Enqueue) -> Option<Missing> {
+        enqueue.queues.iter().find_map(|queue| {
+            let page = self.queues.get(queue)?.index.missing_tail()?;
+            Some(Missing { queue: *queue, page })
+        })
+    }
+
+    /// Applies one committed command. `at` is where its message lies.
+    pub(super) fn apply(&mut self, time_ms: u64, command: Command, at: Option<Position>, token: Option<Token>) {
+        match command {
+            Command::Change(change) => self.apply_change(change, token),
+            Command::Enqueue(enqueue) => {
+                self.apply_enqueue(time_ms, &enqueue, at.expect("an enqueue has a message"));
+                if let Some(token) = token {
+                    self.output(Output::Published { token, ok: true });
+                }
+            }
+            Command::Settle(settle) => self.apply_settle(&settle),
+            Command::Move {
+                queue,
+                sequence,
+                enqueue,
+            } => {
+                if self.apply_settle_one(queue, sequence) {
+                    self.apply_enqueue(time_ms, &enqueue, at.expect("a move has a message"));
+                }
+            }
+        }
+    }
+
+    /// Messages of a queue in memory come at once.
+    pub(super) fn enqueue_transient(&mut self, queues: &[QueueId], ttl_ms: Option<u64>, message: &Message) {
+        for id in queues {
+            self.push(self.time_ms, *id, ttl_ms, message, Slot::IN_MEMORY);
+        }
+        self.update_blocked();
+    }
+
+    fn apply_enqueue(&mut self, time_ms: u64, enqueue: &Enqueue, at: Position) {
+        for id in enqueue.queues.iter() {
+            self.push(time_ms, *id, enqueue.ttl_ms, &enqueue.message, at);
+        }
+        for id in enqueue.transient.iter() {
+            self.push(time_ms, *id, enqueue.ttl_ms, &enqueue.message, Slot::IN_MEMORY);
+        }
+    }
+
+    fn push(&mut self, time_ms: u64, id: QueueId, ttl_ms: Option<u64>, message: &Message, at: Position) {
+        // A queue deleted between proposal and commit takes nothing.
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let ttl_ms = ttl_ms.into_iter().chain(queue.definition.policy.message_ttl_ms).min();
+        let slot = Slot {
+            at,
+            bytes: message.bytes().len() as u32,
+            body_bytes: message.body().len() as u32,
+            live: true,
+            delivered: false,
+            expires_ms: ttl_ms.map_or(0, |ttl| time_ms.saturating_add(ttl.min(DURATION_MS_MAX)).max(1)),
+            message: Some(message.clone()),
+        };
+        let (bytes, logged) = (slot.bytes, slot.is_logged());
+        let sequence = queue.push(slot);
+        if logged {
+            self.space.add(at.segment, super::space::message_bytes(bytes));
+            self.cache.keep(id, sequence, bytes);
+        } else {
+            self.cache.pin(bytes);
+        }
+        self.touch(id);
+    }
+
+    /// Removes ranges of messages. Ranges may cover messages that are gone already.
+    pub(super) fn apply_settle(&mut self, settle: &Settle) {
+        let id = QueueId(settle.queue);
+        for (first, last) in &settle.ranges {
+            if first == last {
+                self.apply_settle_one(id, *first);
+                continue;
+            }
+            let Some(queue) = self.queues.get(&id) else { return };
+            for (page, whole) in queue.index.pages_in(*first, *last) {
+                if whole {
+                    self.drop_page(id, page);
+                } else {
+                    let span = self.queues[&id].index.span(page, *first, *last);
+                    span.for_each(|sequence| drop(self.apply_settle_one(id, sequence)));
+                }
+            }
+        }
+    }
+
+    /// Removes one message; whether it was there.
+    fn apply_settle_one(&mut self, id: QueueId, sequence: Sequence) -> bool {
+        let Some(slot) = self.queues.get_mut(&id).and_then(|queue| queue.index.settle(sequence)) else {
+            return false;
+        };
+        if slot.is_logged() {
+            self.space
+                .remove(slot.at.segment, super::space::message_bytes(slot.bytes));
+            if slot.message.is_some() {
+                self.cache.forget(slot.bytes);
+            }
+        } else {
+            self.cache.unpin(slot.bytes);
+        }
+        true
+    }
+
+    fn drop_page(&mut self, id: QueueId, number: u64) {
+        let queue = self.queues.get_mut(&id).expect("its pages were listed");
+        let Some(page) = queue.index.settle_page(number) else {
+            return;
+        };
+        self.space.remove_page(&page);
+        self.cache.forget_page(&page);
+    }
+
+    fn apply_change(&mut self, change: Change, token: Option<Token>) {
+        let result = self.catalog.apply(&change);
+        let mut ready = 0;
+        match &result {
+            Ok(Applied::Queue { id, created: true }) => self.add_queue(*id, Index::default()),
+            Ok(Applied::Queue { id, created: false }) => ready = self.queues[id].ready,
+            Ok(Applied::Gone(queues)) => {
+                ready = queues.iter().map(|id| self.remove_queue(*id)).sum();
+            }
+            Ok(Applied::Done) | Err(_) => {}
+        }
+        let result = result.map(|applied| (applied, ready));
+        self.output(Output::Changed { token, change, result });
+    }
+
+    pub(super) fn add_queue(&mut self, id: QueueId, index: Index) {
+        let definition = self.catalog.queue(id).expect("its definition was applied").clone();
+        self.queues.insert(id, Queue::new(id, definition, index, self.now.mono));
+        self.use_queue(id);
+        self.touch(id);
+    }
+
+    /// Removes a queue with all it holds; how many ready messages it had.
+    fn remove_queue(&mut self, id: QueueId) -> u64 {
+        let Some(mut queue) = self.queues.remove(&id) else {
+            return 0;
+        };
+        self.active.remove(&id);
+        if let Some(at_ms) = queue.timer {
+            self.expiries.remove(&(at_ms, id));
+        }
+        if let Some(ttl_ms) = queue.definition.policy.expires_ms {
+            self.idles.remove(&(queue.used_at.after_ms(ttl_ms), id));
+        }
+        for page in queue.index.pages().values() {
+            self.space.remove_page(page);
+            self.cache.forget_page(page);
+            self.space.obsolete(page.stored);
+        }
+        queue
+            .index
+            .obsolete
+            .drain(..)
+            .for_each(|stored| self.space.obsolete(Some(stored)));
+        for get in &queue.gets {
+            self.output(Output::Got {
+                token: get.token,
+                got: None,
+                ready: 0,
+            });
+        }
+        for consumer in std::mem::take(&mut queue.consumers) {
+            let gone = self.consumers.remove(&consumer).expect("a queue's consumers exist");
+            if let Some(group) = self.groups.get_mut(&gone.spec.group) {
+                group.consumers.remove(&consumer);
+                group.unsettled = group.unsettled.saturating_sub(gone.unsettled);
+            }
+            self.output(Output::Ended { consumer });
+        }
+        queue.ready
+    }
+
+    /// What was proposed is here: it no longer counts as pending.
+    fn unpend(&mut self, command: &Command) {
+        if let Command::Enqueue(enqueue) | Command::Move { enqueue, .. } = command {
+            let body_bytes = enqueue.message.body().len() as u64;
+            for id in enqueue.queues.iter().chain(enqueue.transient.iter()) {
+                if let Some(queue) = self.queues.get_mut(id) {
+                    queue.pending -= 1;
+                    queue.pending_bytes -= body_bytes;
+                }
+            }
+        }
+    }
+}

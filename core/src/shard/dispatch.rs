@@ -1,0 +1,477 @@
+//! Ready messages go to whoever waits for them.
+
+use super::entry::parse_message;
+use super::index::page_of;
+use super::page::{MESSAGE_HEAD_BYTES, Sequence};
+use super::queue::{Death, Head, Holder, Queue};
+use super::{ConsumerId, Delivery, Output, Shard};
+use crate::catalog::{Change, QueueId};
+use crate::disk::{FileId, ReadId};
+use crate::log::record::{Position, checksum};
+use crate::node::HaltCause;
+use bytes::Bytes;
+
+/// Deliveries of one queue before others have their turn.
+const TURN_MESSAGES: usize = 256;
+/// Bytes of one queue's turn: a slow reader's window is overrun by no more than this.
+const TURN_BYTES: usize = 256 << 10;
+/// Deliveries before the frontend is heard again.
+const ROUND_OUTPUTS: usize = 2048;
+/// Messages that lie within so many bytes of the head are read with it.
+const READ_AHEAD_BYTES: u32 = 512 << 10;
+
+/// What a read is for.
+#[derive(Debug)]
+pub(super) enum Load {
+    /// A page of a queue's index.
+    Page { queue: QueueId, page: u64, at: Position },
+    /// Messages of a queue: sequences, and where each begins in what is read.
+    Messages {
+        queue: QueueId,
+        at: Position,
+        wanted: Vec<(Sequence, u32)>,
+    },
+}
+
+/// Why a queue's turn ended.
+enum Turn {
+    /// Nothing to do until something happens.
+    Idle,
+    /// More could be delivered.
+    More,
+}
+
+impl Shard {
+    /// Gives each active queue its turn.
+    pub(super) fn dispatch(&mut self) {
+        let mut waiting = std::mem::take(&mut self.active);
+        while let Some(id) = waiting.pop_first() {
+            if let Turn::More = self.serve(id) {
+                self.active.insert(id);
+            }
+            self.schedule_expiry(id);
+            if self.outputs.len() > ROUND_OUTPUTS {
+                break;
+            }
+        }
+        self.active.append(&mut waiting);
+        self.trim_cache();
+    }
+
+    fn serve(&mut self, id: QueueId) -> Turn {
+        self.shorten(id);
+        self.bury(id);
+        let mut bytes = 0;
+        for _ in 0..TURN_MESSAGES {
+            let Some(queue) = self.queues.get_mut(&id) else {
+                return Turn::Idle;
+            };
+            if queue.gets.is_empty() && queue.consumers.is_empty() {
+                return self.expire_head(id);
+            }
+            let sequence = match queue.head() {
+                Head::Ready(sequence) => sequence,
+                Head::Page(page) => {
+                    self.load_page(id, page);
+                    return Turn::Idle;
+                }
+                Head::Empty => return self.answer_gets_empty(id),
+            };
+            if self.expired(id, sequence) {
+                continue;
+            }
+            let queue = &self.queues[&id];
+            let taker = if queue.gets.is_empty() {
+                self.choose_consumer(id).map(Some)
+            } else {
+                Some(None)
+            };
+            let Some(taker) = taker else { return Turn::Idle };
+            let slot = self.queues[&id].index.slot(sequence).expect("the head is in memory");
+            if slot.message.is_none() {
+                self.load_messages(id, sequence);
+                return Turn::Idle;
+            }
+            bytes += slot.bytes as usize;
+            self.deliver(id, sequence, taker);
+            if bytes > TURN_BYTES {
+                return Turn::More;
+            }
+        }
+        Turn::More
+    }
+
+    /// The next consumer, in turn, that may have a message.
+    fn choose_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
+        let queue = self.queues.get_mut(&id).expect("it is being served");
+        for _ in 0..queue.consumers.len() {
+            let next = queue.consumers.pop_front().expect("counted");
+            queue.consumers.push_back(next);
+            let consumer = &self.consumers[&next];
+            let group = &self.groups[&consumer.spec.group];
+            let full = consumer.unsettled >= consumer.spec.max
+                || (!consumer.spec.no_ack && group.max.is_some_and(|max| group.unsettled >= max));
+            if !full && !self.paused.contains(&consumer.spec.conn) {
+                return Some(next);
+            }
+        }
+        None
+    }
+
+    fn deliver(&mut self, id: QueueId, sequence: Sequence, taker: Option<ConsumerId>) {
+        let queue = self.queues.get_mut(&id).expect("it is being served");
+        queue.take(sequence);
+        let slot = queue.index.slot(sequence).expect("the head is in memory");
+        let message = slot.message.clone().expect("loaded");
+        let redelivered = queue.is_redelivered(sequence);
+        let delivery = Delivery {
+            queue: id,
+            sequence,
+            redelivered,
+            message,
+        };
+        self.counters.delivered += 1;
+        self.counters.redelivered += u64::from(redelivered);
+        let (no_ack, holder, output) = match taker {
+            None => {
+                let get = queue.gets.pop_front().expect("somebody asked");
+                let ready = queue.ready;
+                (
+                    get.no_ack,
+                    Holder::Get,
+                    Output::Got {
+                        token: get.token,
+                        got: Some(delivery),
+                        ready,
+                    },
+                )
+            }
+            Some(consumer) => {
+                let no_ack = self.consumers[&consumer].spec.no_ack;
+                (
+                    no_ack,
+                    Holder::Consumer(consumer),
+                    Output::Deliver { consumer, delivery },
+                )
+            }
+        };
+        self.output(output);
+        if no_ack {
+            self.remove(id, sequence);
+            return;
+        }
+        self.queues
+            .get_mut(&id)
+            .expect("it is being served")
+            .unsettled
+            .insert(sequence, holder);
+        if let Holder::Consumer(consumer) = holder {
+            let consumer = self.consumers.get_mut(&consumer).expect("chosen");
+            consumer.unsettled += 1;
+            self.groups
+                .get_mut(&consumer.spec.group)
+                .expect("a consumer's group exists")
+                .unsettled += 1;
+        }
+    }
+
+    fn answer_gets_empty(&mut self, id: QueueId) -> Turn {
+        let queue = self.queues.get_mut(&id).expect("it is being served");
+        for get in std::mem::take(&mut queue.gets) {
+            self.output(Output::Got {
+                token: get.token,
+                got: None,
+                ready: 0,
+            });
+        }
+        Turn::Idle
+    }
+
+    /// Removes the head if its time is over. Whether it was.
+    fn expired(&mut self, id: QueueId, sequence: Sequence) -> bool {
+        let queue = self.queues.get_mut(&id).expect("it is being served");
+        let expires_ms = queue.index.slot(sequence).expect("the head is in memory").expires_ms;
+        if expires_ms == 0 || expires_ms > self.time_ms {
+            return false;
+        }
+        queue.take(sequence);
+        self.counters.expired += 1;
+        self.die(id, sequence, Death::Expired);
+        true
+    }
+
+    /// Without consumers, heads still expire.
+    fn expire_head(&mut self, id: QueueId) -> Turn {
+        for _ in 0..TURN_MESSAGES {
+            let Some(queue) = self.queues.get_mut(&id) else {
+                return Turn::Idle;
+            };
+            let due = queue.head_expiry();
+            if due == 0 || due > self.time_ms {
+                return Turn::Idle;
+            }
+            match queue.head() {
+                Head::Ready(sequence) => drop(self.expired(id, sequence)),
+                Head::Page(page) => {
+                    self.load_page(id, page);
+                    return Turn::Idle;
+                }
+                Head::Empty => return Turn::Idle,
+            }
+        }
+        Turn::More
+    }
+
+    /// Drops heads while the queue is longer than its limit.
+    fn shorten(&mut self, id: QueueId) {
+        while let Some(queue) = self.queues.get_mut(&id)
+            && queue.is_over_limit()
+        {
+            match queue.head() {
+                Head::Ready(sequence) => {
+                    queue.take(sequence);
+                    self.counters.dropped += 1;
+                    self.die(id, sequence, Death::MaxLength);
+                }
+                Head::Page(page) => {
+                    self.load_page(id, page);
+                    return;
+                }
+                Head::Empty => return,
+            }
+        }
+    }
+
+    /// A message that nobody holds leaves: to the dead-letter exchange, if the queue has one.
+    pub(super) fn die(&mut self, id: QueueId, sequence: Sequence, death: Death) {
+        let queue = self.queues.get_mut(&id).expect("it holds the message");
+        if queue.definition.policy.dead_letter_exchange.is_none() {
+            self.remove(id, sequence);
+            return;
+        }
+        queue.dying.push_back((sequence, death));
+        self.touch(id);
+    }
+
+    fn schedule_expiry(&mut self, id: QueueId) {
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let due = if queue.loading.is_some() {
+            0
+        } else {
+            queue.head_expiry()
+        };
+        let due = (due != 0).then_some(due);
+        if queue.timer == due {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut queue.timer, due) {
+            self.expiries.remove(&(before, id));
+        }
+        if let Some(at_ms) = due {
+            self.expiries.insert((at_ms, id));
+        }
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        while let Some((at_ms, id)) = self.expiries.first().copied()
+            && at_ms <= self.time_ms
+        {
+            self.expiries.remove(&(at_ms, id));
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.timer = None;
+            }
+            self.touch(id);
+        }
+        while let Some((at, id)) = self.idles.first().copied()
+            && at <= self.now.mono
+        {
+            self.idles.remove(&(at, id));
+            let idle = self.queues.get(&id).is_some_and(|queue| queue.consumers.is_empty());
+            if idle {
+                self.propose(super::entry::Command::Change(Change::DeleteQueue { id }), None, false);
+            }
+        }
+    }
+
+    /// The queue was declared again, got from, or gained or lost a consumer: its lease begins anew.
+    pub(super) fn use_queue(&mut self, id: QueueId) {
+        let now = self.now.mono;
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(ttl_ms) = queue.definition.policy.expires_ms else {
+            return;
+        };
+        self.idles.remove(&(queue.used_at.after_ms(ttl_ms), id));
+        queue.used_at = now;
+        if queue.consumers.is_empty() {
+            self.idles.insert((now.after_ms(ttl_ms), id));
+        }
+    }
+
+    /// Asks for a page of a queue's index, once.
+    pub(super) fn load_page(&mut self, id: QueueId, page: u64) {
+        let queue = self.queues.get_mut(&id).expect("it has the page");
+        if queue.loading.is_some() {
+            return;
+        }
+        let stored = queue.index.pages()[&page]
+            .stored
+            .expect("a page is in memory or stored");
+        let read = self.log.read(
+            FileId::Segment(stored.at.segment),
+            u64::from(stored.at.offset),
+            stored.bytes,
+        );
+        queue.loading = Some(read);
+        self.loads.insert(
+            read,
+            Load::Page {
+                queue: id,
+                page,
+                at: stored.at,
+            },
+        );
+    }
+
+    /// Asks for a message, and for those behind it that lie near.
+    pub(super) fn load_messages(&mut self, id: QueueId, first: Sequence) {
+        let queue = self.queues.get_mut(&id).expect("it has the message");
+        if queue.loading.is_some() {
+            return;
+        }
+        let at = queue.index.slot(first).expect("the page is in memory").at;
+        let (wanted, bytes) = near(queue, first, at);
+        let read = self.log.read(FileId::Segment(at.segment), u64::from(at.offset), bytes);
+        queue.loading = Some(read);
+        self.loads.insert(read, Load::Messages { queue: id, at, wanted });
+    }
+
+    /// A read is done.
+    pub(crate) fn loaded(&mut self, read: ReadId, bytes: &Bytes) {
+        let Some(load) = self.loads.remove(&read) else { return };
+        let fault = match load {
+            Load::Page { queue, page, at } => self.page_loaded(queue, page, at, bytes),
+            Load::Messages { queue, at, wanted } => self.messages_loaded(queue, at, &wanted, bytes),
+        };
+        match fault {
+            Ok(()) => self.apply_durable(),
+            Err(Damage { at, what }) => {
+                let file = FileId::Segment(at.segment);
+                self.halt(HaltCause::Damaged {
+                    file,
+                    offset: u64::from(at.offset),
+                    what,
+                });
+            }
+        }
+    }
+
+    fn page_loaded(&mut self, id: QueueId, number: u64, at: Position, bytes: &Bytes) -> Result<(), Damage> {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return Ok(());
+        };
+        queue.loading = None;
+        self.active.insert(id);
+        let Some(page) = queue.index.page_mut(number).filter(|page| page.slots.is_none()) else {
+            return Ok(());
+        };
+        let whole = page.stored.is_some_and(|stored| stored.checksum == checksum(bytes));
+        let loaded = if whole { page.load(bytes) } else { None };
+        loaded.ok_or(Damage {
+            at,
+            what: "a page of a queue's index was expected",
+        })
+    }
+
+    fn messages_loaded(
+        &mut self,
+        id: QueueId,
+        at: Position,
+        wanted: &[(Sequence, u32)],
+        bytes: &Bytes,
+    ) -> Result<(), Damage> {
+        let Some(queue) = self.queues.get_mut(&id) else {
+            return Ok(());
+        };
+        queue.loading = None;
+        self.active.insert(id);
+        for (sequence, offset) in wanted {
+            let Some(slot) = queue.index.slot(*sequence) else {
+                continue;
+            };
+            let place = Position {
+                offset: at.offset + offset,
+                ..at
+            };
+            if !slot.live || slot.message.is_some() || slot.at != place {
+                continue;
+            }
+            let length = slot.bytes;
+            let message = bytes
+                .get(*offset as usize..)
+                .and_then(|bytes| parse_message(bytes, length));
+            let message = message.ok_or(Damage {
+                at: place,
+                what: "a message was expected",
+            })?;
+            queue.index.cache(*sequence, message);
+            self.cache.keep(id, *sequence, length);
+        }
+        Ok(())
+    }
+
+    /// Forgets the oldest cached messages beyond the budget.
+    pub(super) fn trim_cache(&mut self) {
+        while let Some((id, sequence)) = self.cache.excess(self.config.cache_bytes) {
+            let Some(queue) = self.queues.get_mut(&id) else {
+                continue;
+            };
+            let logged = queue.index.slot(sequence).is_some_and(super::page::Slot::is_logged);
+            if logged && let Some(bytes) = queue.index.uncache(sequence) {
+                self.cache.forget(bytes);
+            }
+        }
+        if self.cache.is_stale() {
+            let queues = &self.queues;
+            self.cache.compact(|id, sequence| {
+                let slot = queues.get(&id).and_then(|queue| queue.index.slot(sequence));
+                slot.is_some_and(|slot| slot.message.is_some())
+            });
+        }
+    }
+}
+
+/// Durable bytes that are not what was written.
+pub(super) struct Damage {
+    pub(super) at: Position,
+    pub(super) what: &'static str,
+}
+
+/// The messages from `first` on, in order, that one read can bring: their sequences and offsets in it, and its length.
+fn near(queue: &Queue, first: Sequence, at: Position) -> (Vec<(Sequence, u32)>, u32) {
+    let mut wanted = Vec::new();
+    let mut end = 0;
+    let page = page_of(first);
+    for sequence in first.. {
+        let Some(slot) = queue.index.slot(sequence).filter(|_| page_of(sequence) == page) else {
+            break;
+        };
+        if !slot.live || slot.message.is_some() {
+            continue;
+        }
+        let ahead = slot
+            .at
+            .offset
+            .checked_sub(at.offset)
+            .filter(|_| slot.at.segment == at.segment);
+        let Some(offset) = ahead.filter(|offset| *offset < READ_AHEAD_BYTES || sequence == first) else {
+            break;
+        };
+        let length = slot.bytes + MESSAGE_HEAD_BYTES;
+        if offset + length > READ_AHEAD_BYTES && sequence != first {
+            break;
+        }
+        end = end.max(offset + length);
+        wanted.push((sequence, offset));
+    }
+    (wanted, end)
+}
