@@ -8,6 +8,7 @@ mod consume;
 mod hash_password;
 mod publish;
 mod queue;
+mod serve;
 mod version;
 
 #[cfg(test)]
@@ -43,6 +44,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start the broker; so does `waystation` without a command
+    Serve(ConfigArgs),
     /// Put load on a broker, ours or another, and measure
     Bench(crate::bench::Options),
     /// Look at queues and empty or delete them, over the admin API
@@ -155,7 +158,8 @@ pub fn main_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let done = match cli.command {
-        None => version::run(&version::Options::default()),
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Bench(options)) => bench::run(options),
         Some(Command::Queue(command)) => queue::run(&command),
         Some(Command::Publish(options)) => publish::run(&options),

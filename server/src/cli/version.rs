@@ -5,7 +5,7 @@ use clap::Args;
 use std::io::Write;
 use std::process::ExitCode;
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub(super) struct Options {
     /// Print one JSON object
     #[arg(long)]
