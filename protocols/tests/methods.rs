@@ -90,9 +90,9 @@ fn method_code(out: &mut String, class: &Class, method: &Method) {
     write!(
         out,
         "}}\nimpl{lifetime} {kind}{lifetime} {{\n\
-         pub(super) fn read({reader_name}: &mut {reader}) -> Result<Self, Malformed> {{\n{read}Ok(Self {{ {} }})\n}}\n}}\n\
+         #[inline]\n         pub(in crate::amqp) fn read({reader_name}: &mut {reader}) -> Result<Self, Malformed> {{\n{read}Ok(Self {{ {} }})\n}}\n}}\n\
          impl Encode for {kind}{any} {{\nconst CLASS: u16 = {class_id};\nconst METHOD: u16 = {id};\n\
-         fn write(&self, {out_name}: &mut BytesMut) {{\n{write}}}\n}}\n\
+         #[inline]\nfn write(&self, {out_name}: &mut BytesMut) {{\n{write}}}\n}}\n\
          impl<'a> From<{kind}{lifetime}> for Method<'a> {{\nfn from(method: {kind}{lifetime}) -> Self {{\nSelf::{}{kind}(method)\n}}\n}}\n",
         names.join(", "),
         camel(class_name)
@@ -149,7 +149,7 @@ fn mod_file(classes: &[Class]) -> String {
 
 const MOD_HEAD: &str = "
 use super::wire::{Malformed, Reader};
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 /// A method that can be written.
 pub trait Encode {
@@ -169,7 +169,8 @@ pub trait Encode {
     /// # Panics
     /// As [`Encode::write`].
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u32((u32::from(Self::CLASS) << 16) | u32::from(Self::METHOD));
+        let ids = (u32::from(Self::CLASS) << 16) | u32::from(Self::METHOD);
+        out.extend_from_slice(&ids.to_be_bytes());
         self.write(out);
     }
 }

@@ -47,12 +47,13 @@ impl Message {
         );
         let head = 6 + exchange.len() + routing_key.len() + properties.len();
         let mut bytes = BytesMut::with_capacity(head + body_bytes);
-        bytes.put_u8(exchange.len() as u8);
-        bytes.put_slice(exchange.as_bytes());
-        bytes.put_u8(routing_key.len() as u8);
-        bytes.put_slice(routing_key);
-        bytes.put_u32_le(u32::try_from(properties.len()).expect("properties fit a frame"));
-        bytes.put_slice(properties);
+        bytes.extend_from_slice(&[exchange.len() as u8]);
+        bytes.extend_from_slice(exchange.as_bytes());
+        bytes.extend_from_slice(&[routing_key.len() as u8]);
+        bytes.extend_from_slice(routing_key);
+        let length = u32::try_from(properties.len()).expect("properties fit a frame");
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(properties);
         bytes
     }
 

@@ -1,7 +1,7 @@
 //! Frames: AMQP 0-9-1 section 4.2.3, parsed where they lie, written at the end of a buffer.
 
 use super::methods::{Encode, basic};
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use std::fmt;
 use waystation_core::message::Message;
 
@@ -168,13 +168,13 @@ pub fn method(out: &mut BytesMut, channel: u16, method: &impl Encode) {
     let size = out.len() - start - HEAD_BYTES;
     let size = u32::try_from(size).expect("a method is smaller than 4 GiB");
     out[start + 3..start + HEAD_BYTES].copy_from_slice(&size.to_be_bytes());
-    out.put_u8(END);
+    out.extend_from_slice(&[END]);
 }
 
 /// Appends a heartbeat.
 pub fn heartbeat(out: &mut BytesMut) {
     head(out, HEARTBEAT, 0, 0);
-    out.put_u8(END);
+    out.extend_from_slice(&[END]);
 }
 
 /// Appends content header and body frames of class basic. `properties` are flags and list, `frame_max` is the negotiated
@@ -190,11 +190,11 @@ pub fn content(out: &mut BytesMut, channel: u16, properties: &[u8], body: &[u8],
     start[11..19].copy_from_slice(&(body.len() as u64).to_be_bytes());
     out.extend_from_slice(&start);
     out.extend_from_slice(properties);
-    out.put_u8(END);
+    out.extend_from_slice(&[END]);
     for piece in body.chunks(frame_max as usize - OVERHEAD_BYTES) {
         head(out, BODY, channel, piece.len());
         out.extend_from_slice(piece);
-        out.put_u8(END);
+        out.extend_from_slice(&[END]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The primitive types of methods: AMQP 0-9-1 section 4.2.5, big-endian.
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 /// The fields of a method end early or late, or a short string is not UTF-8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ macro_rules! integers {
         $(
             #[inline]
             pub(super) fn $name(out: &mut BytesMut, value: $ty) {
-                out.put_slice(&value.to_be_bytes());
+                out.extend_from_slice(&value.to_be_bytes());
             }
         )*
     };
@@ -105,7 +105,7 @@ pub(super) fn bytes(out: &mut BytesMut, text: &[u8]) {
         out,
         u8::try_from(text.len()).expect("a short string is at most 255 bytes"),
     );
-    out.put_slice(text);
+    out.extend_from_slice(text);
 }
 
 #[inline]
@@ -116,7 +116,7 @@ pub(super) fn shortstr(out: &mut BytesMut, text: &str) {
 #[inline]
 pub(super) fn longstr(out: &mut BytesMut, text: &[u8]) {
     long(out, u32::try_from(text.len()).expect("a long string is at most 4 GiB"));
-    out.put_slice(text);
+    out.extend_from_slice(text);
 }
 
 #[inline]

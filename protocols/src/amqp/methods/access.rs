@@ -19,7 +19,8 @@ pub struct Request<'a> {
     pub read: bool,
 }
 impl<'a> Request<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let realm = reader.shortstr()?;
         let bits = reader.octet()?;
         let exclusive = bits & 1 != 0;
@@ -40,6 +41,7 @@ impl<'a> Request<'a> {
 impl Encode for Request<'_> {
     const CLASS: u16 = 30;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.realm);
         wire::octet(
@@ -64,7 +66,8 @@ pub struct RequestOk {
     pub ticket: u16,
 }
 impl RequestOk {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let ticket = reader.short()?;
         Ok(Self { ticket })
     }
@@ -72,6 +75,7 @@ impl RequestOk {
 impl Encode for RequestOk {
     const CLASS: u16 = 30;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, self.ticket);
     }

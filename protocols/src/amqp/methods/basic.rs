@@ -16,7 +16,8 @@ pub struct Qos {
     pub global: bool,
 }
 impl Qos {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let prefetch_size = reader.long()?;
         let prefetch_count = reader.short()?;
         let bits = reader.octet()?;
@@ -31,6 +32,7 @@ impl Qos {
 impl Encode for Qos {
     const CLASS: u16 = 60;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::long(out, self.prefetch_size);
         wire::short(out, self.prefetch_count);
@@ -47,13 +49,15 @@ impl<'a> From<Qos> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QosOk {}
 impl QosOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for QosOk {
     const CLASS: u16 = 60;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<QosOk> for Method<'a> {
@@ -74,7 +78,8 @@ pub struct Consume<'a> {
     pub arguments: &'a [u8],
 }
 impl<'a> Consume<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let queue = reader.shortstr()?;
         let consumer_tag = reader.shortstr()?;
@@ -98,6 +103,7 @@ impl<'a> Consume<'a> {
 impl Encode for Consume<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 20;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.queue);
@@ -124,7 +130,8 @@ pub struct ConsumeOk<'a> {
     pub consumer_tag: &'a str,
 }
 impl<'a> ConsumeOk<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let consumer_tag = reader.shortstr()?;
         Ok(Self { consumer_tag })
     }
@@ -132,6 +139,7 @@ impl<'a> ConsumeOk<'a> {
 impl Encode for ConsumeOk<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 21;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.consumer_tag);
     }
@@ -149,7 +157,8 @@ pub struct Cancel<'a> {
     pub nowait: bool,
 }
 impl<'a> Cancel<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let consumer_tag = reader.shortstr()?;
         let bits = reader.octet()?;
         let nowait = bits & 1 != 0;
@@ -159,6 +168,7 @@ impl<'a> Cancel<'a> {
 impl Encode for Cancel<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 30;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.consumer_tag);
         wire::octet(out, u8::from(self.nowait));
@@ -176,7 +186,8 @@ pub struct CancelOk<'a> {
     pub consumer_tag: &'a str,
 }
 impl<'a> CancelOk<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let consumer_tag = reader.shortstr()?;
         Ok(Self { consumer_tag })
     }
@@ -184,6 +195,7 @@ impl<'a> CancelOk<'a> {
 impl Encode for CancelOk<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 31;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.consumer_tag);
     }
@@ -203,7 +215,8 @@ pub struct Publish<'a> {
     pub immediate: bool,
 }
 impl<'a> Publish<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let exchange = reader.shortstr()?;
         let routing_key = reader.bytes()?;
@@ -221,6 +234,7 @@ impl<'a> Publish<'a> {
 impl Encode for Publish<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 40;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.exchange);
@@ -243,7 +257,8 @@ pub struct Return<'a> {
     pub routing_key: &'a [u8],
 }
 impl<'a> Return<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let reply_code = reader.short()?;
         let reply_text = reader.shortstr()?;
         let exchange = reader.shortstr()?;
@@ -259,6 +274,7 @@ impl<'a> Return<'a> {
 impl Encode for Return<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 50;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, self.reply_code);
         wire::shortstr(out, self.reply_text);
@@ -282,7 +298,8 @@ pub struct Deliver<'a> {
     pub routing_key: &'a [u8],
 }
 impl<'a> Deliver<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let consumer_tag = reader.shortstr()?;
         let delivery_tag = reader.longlong()?;
         let bits = reader.octet()?;
@@ -301,6 +318,7 @@ impl<'a> Deliver<'a> {
 impl Encode for Deliver<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 60;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.consumer_tag);
         wire::longlong(out, self.delivery_tag);
@@ -322,7 +340,8 @@ pub struct Get<'a> {
     pub no_ack: bool,
 }
 impl<'a> Get<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let queue = reader.shortstr()?;
         let bits = reader.octet()?;
@@ -333,6 +352,7 @@ impl<'a> Get<'a> {
 impl Encode for Get<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 70;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.queue);
@@ -355,7 +375,8 @@ pub struct GetOk<'a> {
     pub message_count: u32,
 }
 impl<'a> GetOk<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let delivery_tag = reader.longlong()?;
         let bits = reader.octet()?;
         let redelivered = bits & 1 != 0;
@@ -374,6 +395,7 @@ impl<'a> GetOk<'a> {
 impl Encode for GetOk<'_> {
     const CLASS: u16 = 60;
     const METHOD: u16 = 71;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longlong(out, self.delivery_tag);
         wire::octet(out, u8::from(self.redelivered));
@@ -392,7 +414,8 @@ impl<'a> From<GetOk<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GetEmpty {}
 impl GetEmpty {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         reader.shortstr()?;
         Ok(Self {})
     }
@@ -400,6 +423,7 @@ impl GetEmpty {
 impl Encode for GetEmpty {
     const CLASS: u16 = 60;
     const METHOD: u16 = 72;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, "");
     }
@@ -417,7 +441,8 @@ pub struct Ack {
     pub multiple: bool,
 }
 impl Ack {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let delivery_tag = reader.longlong()?;
         let bits = reader.octet()?;
         let multiple = bits & 1 != 0;
@@ -427,6 +452,7 @@ impl Ack {
 impl Encode for Ack {
     const CLASS: u16 = 60;
     const METHOD: u16 = 80;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longlong(out, self.delivery_tag);
         wire::octet(out, u8::from(self.multiple));
@@ -445,7 +471,8 @@ pub struct Reject {
     pub requeue: bool,
 }
 impl Reject {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let delivery_tag = reader.longlong()?;
         let bits = reader.octet()?;
         let requeue = bits & 1 != 0;
@@ -455,6 +482,7 @@ impl Reject {
 impl Encode for Reject {
     const CLASS: u16 = 60;
     const METHOD: u16 = 90;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longlong(out, self.delivery_tag);
         wire::octet(out, u8::from(self.requeue));
@@ -472,7 +500,8 @@ pub struct RecoverAsync {
     pub requeue: bool,
 }
 impl RecoverAsync {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let bits = reader.octet()?;
         let requeue = bits & 1 != 0;
         Ok(Self { requeue })
@@ -481,6 +510,7 @@ impl RecoverAsync {
 impl Encode for RecoverAsync {
     const CLASS: u16 = 60;
     const METHOD: u16 = 100;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::octet(out, u8::from(self.requeue));
     }
@@ -497,7 +527,8 @@ pub struct Recover {
     pub requeue: bool,
 }
 impl Recover {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let bits = reader.octet()?;
         let requeue = bits & 1 != 0;
         Ok(Self { requeue })
@@ -506,6 +537,7 @@ impl Recover {
 impl Encode for Recover {
     const CLASS: u16 = 60;
     const METHOD: u16 = 110;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::octet(out, u8::from(self.requeue));
     }
@@ -520,13 +552,15 @@ impl<'a> From<Recover> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecoverOk {}
 impl RecoverOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for RecoverOk {
     const CLASS: u16 = 60;
     const METHOD: u16 = 111;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<RecoverOk> for Method<'a> {
@@ -543,7 +577,8 @@ pub struct Nack {
     pub requeue: bool,
 }
 impl Nack {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let delivery_tag = reader.longlong()?;
         let bits = reader.octet()?;
         let multiple = bits & 1 != 0;
@@ -558,6 +593,7 @@ impl Nack {
 impl Encode for Nack {
     const CLASS: u16 = 60;
     const METHOD: u16 = 120;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longlong(out, self.delivery_tag);
         wire::octet(out, u8::from(self.multiple) | (u8::from(self.requeue) << 1));

@@ -12,7 +12,8 @@ use bytes::BytesMut;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Open {}
 impl Open {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         reader.shortstr()?;
         Ok(Self {})
     }
@@ -20,6 +21,7 @@ impl Open {
 impl Encode for Open {
     const CLASS: u16 = 20;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, "");
     }
@@ -34,7 +36,8 @@ impl<'a> From<Open> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOk {}
 impl OpenOk {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         reader.longstr()?;
         Ok(Self {})
     }
@@ -42,6 +45,7 @@ impl OpenOk {
 impl Encode for OpenOk {
     const CLASS: u16 = 20;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longstr(out, b"");
     }
@@ -58,7 +62,8 @@ pub struct Flow {
     pub active: bool,
 }
 impl Flow {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let bits = reader.octet()?;
         let active = bits & 1 != 0;
         Ok(Self { active })
@@ -67,6 +72,7 @@ impl Flow {
 impl Encode for Flow {
     const CLASS: u16 = 20;
     const METHOD: u16 = 20;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::octet(out, u8::from(self.active));
     }
@@ -83,7 +89,8 @@ pub struct FlowOk {
     pub active: bool,
 }
 impl FlowOk {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let bits = reader.octet()?;
         let active = bits & 1 != 0;
         Ok(Self { active })
@@ -92,6 +99,7 @@ impl FlowOk {
 impl Encode for FlowOk {
     const CLASS: u16 = 20;
     const METHOD: u16 = 21;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::octet(out, u8::from(self.active));
     }
@@ -111,7 +119,8 @@ pub struct Close<'a> {
     pub method_id: u16,
 }
 impl<'a> Close<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let reply_code = reader.short()?;
         let reply_text = reader.shortstr()?;
         let class_id = reader.short()?;
@@ -127,6 +136,7 @@ impl<'a> Close<'a> {
 impl Encode for Close<'_> {
     const CLASS: u16 = 20;
     const METHOD: u16 = 40;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, self.reply_code);
         wire::shortstr(out, self.reply_text);
@@ -144,13 +154,15 @@ impl<'a> From<Close<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CloseOk {}
 impl CloseOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for CloseOk {
     const CLASS: u16 = 20;
     const METHOD: u16 = 41;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<CloseOk> for Method<'a> {

@@ -14,7 +14,8 @@ pub struct Select {
     pub nowait: bool,
 }
 impl Select {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let bits = reader.octet()?;
         let nowait = bits & 1 != 0;
         Ok(Self { nowait })
@@ -23,6 +24,7 @@ impl Select {
 impl Encode for Select {
     const CLASS: u16 = 85;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::octet(out, u8::from(self.nowait));
     }
@@ -37,13 +39,15 @@ impl<'a> From<Select> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SelectOk {}
 impl SelectOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for SelectOk {
     const CLASS: u16 = 85;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<SelectOk> for Method<'a> {

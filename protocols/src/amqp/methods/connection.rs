@@ -18,7 +18,8 @@ pub struct Start<'a> {
     pub locales: &'a [u8],
 }
 impl<'a> Start<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let version_major = reader.octet()?;
         let version_minor = reader.octet()?;
         let server_properties = reader.table()?;
@@ -36,6 +37,7 @@ impl<'a> Start<'a> {
 impl Encode for Start<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::octet(out, self.version_major);
         wire::octet(out, self.version_minor);
@@ -59,7 +61,8 @@ pub struct StartOk<'a> {
     pub locale: &'a str,
 }
 impl<'a> StartOk<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let client_properties = reader.table()?;
         let mechanism = reader.shortstr()?;
         let response = reader.longstr()?;
@@ -75,6 +78,7 @@ impl<'a> StartOk<'a> {
 impl Encode for StartOk<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::table(out, self.client_properties);
         wire::shortstr(out, self.mechanism);
@@ -94,7 +98,8 @@ pub struct Secure<'a> {
     pub challenge: &'a [u8],
 }
 impl<'a> Secure<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let challenge = reader.longstr()?;
         Ok(Self { challenge })
     }
@@ -102,6 +107,7 @@ impl<'a> Secure<'a> {
 impl Encode for Secure<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 20;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longstr(out, self.challenge);
     }
@@ -118,7 +124,8 @@ pub struct SecureOk<'a> {
     pub response: &'a [u8],
 }
 impl<'a> SecureOk<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let response = reader.longstr()?;
         Ok(Self { response })
     }
@@ -126,6 +133,7 @@ impl<'a> SecureOk<'a> {
 impl Encode for SecureOk<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 21;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longstr(out, self.response);
     }
@@ -144,7 +152,8 @@ pub struct Tune {
     pub heartbeat: u16,
 }
 impl Tune {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let channel_max = reader.short()?;
         let frame_max = reader.long()?;
         let heartbeat = reader.short()?;
@@ -158,6 +167,7 @@ impl Tune {
 impl Encode for Tune {
     const CLASS: u16 = 10;
     const METHOD: u16 = 30;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, self.channel_max);
         wire::long(out, self.frame_max);
@@ -178,7 +188,8 @@ pub struct TuneOk {
     pub heartbeat: u16,
 }
 impl TuneOk {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let channel_max = reader.short()?;
         let frame_max = reader.long()?;
         let heartbeat = reader.short()?;
@@ -192,6 +203,7 @@ impl TuneOk {
 impl Encode for TuneOk {
     const CLASS: u16 = 10;
     const METHOD: u16 = 31;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, self.channel_max);
         wire::long(out, self.frame_max);
@@ -210,7 +222,8 @@ pub struct Open<'a> {
     pub virtual_host: &'a str,
 }
 impl<'a> Open<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let virtual_host = reader.shortstr()?;
         reader.shortstr()?;
         reader.octet()?;
@@ -220,6 +233,7 @@ impl<'a> Open<'a> {
 impl Encode for Open<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 40;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.virtual_host);
         wire::shortstr(out, "");
@@ -236,7 +250,8 @@ impl<'a> From<Open<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OpenOk {}
 impl OpenOk {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         reader.shortstr()?;
         Ok(Self {})
     }
@@ -244,6 +259,7 @@ impl OpenOk {
 impl Encode for OpenOk {
     const CLASS: u16 = 10;
     const METHOD: u16 = 41;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, "");
     }
@@ -263,7 +279,8 @@ pub struct Close<'a> {
     pub method_id: u16,
 }
 impl<'a> Close<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let reply_code = reader.short()?;
         let reply_text = reader.shortstr()?;
         let class_id = reader.short()?;
@@ -279,6 +296,7 @@ impl<'a> Close<'a> {
 impl Encode for Close<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 50;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, self.reply_code);
         wire::shortstr(out, self.reply_text);
@@ -296,13 +314,15 @@ impl<'a> From<Close<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CloseOk {}
 impl CloseOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for CloseOk {
     const CLASS: u16 = 10;
     const METHOD: u16 = 51;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<CloseOk> for Method<'a> {
@@ -317,7 +337,8 @@ pub struct Blocked<'a> {
     pub reason: &'a str,
 }
 impl<'a> Blocked<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let reason = reader.shortstr()?;
         Ok(Self { reason })
     }
@@ -325,6 +346,7 @@ impl<'a> Blocked<'a> {
 impl Encode for Blocked<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 60;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.reason);
     }
@@ -339,13 +361,15 @@ impl<'a> From<Blocked<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unblocked {}
 impl Unblocked {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for Unblocked {
     const CLASS: u16 = 10;
     const METHOD: u16 = 61;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<Unblocked> for Method<'a> {
@@ -361,7 +385,8 @@ pub struct UpdateSecret<'a> {
     pub reason: &'a str,
 }
 impl<'a> UpdateSecret<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let new_secret = reader.longstr()?;
         let reason = reader.shortstr()?;
         Ok(Self { new_secret, reason })
@@ -370,6 +395,7 @@ impl<'a> UpdateSecret<'a> {
 impl Encode for UpdateSecret<'_> {
     const CLASS: u16 = 10;
     const METHOD: u16 = 70;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::longstr(out, self.new_secret);
         wire::shortstr(out, self.reason);
@@ -385,13 +411,15 @@ impl<'a> From<UpdateSecret<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UpdateSecretOk {}
 impl UpdateSecretOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for UpdateSecretOk {
     const CLASS: u16 = 10;
     const METHOD: u16 = 71;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<UpdateSecretOk> for Method<'a> {

@@ -21,7 +21,8 @@ pub struct Declare<'a> {
     pub arguments: &'a [u8],
 }
 impl<'a> Declare<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let exchange = reader.shortstr()?;
         let kind = reader.shortstr()?;
@@ -47,6 +48,7 @@ impl<'a> Declare<'a> {
 impl Encode for Declare<'_> {
     const CLASS: u16 = 40;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.exchange);
@@ -72,13 +74,15 @@ impl<'a> From<Declare<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeclareOk {}
 impl DeclareOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for DeclareOk {
     const CLASS: u16 = 40;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<DeclareOk> for Method<'a> {
@@ -95,7 +99,8 @@ pub struct Delete<'a> {
     pub nowait: bool,
 }
 impl<'a> Delete<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let exchange = reader.shortstr()?;
         let bits = reader.octet()?;
@@ -111,6 +116,7 @@ impl<'a> Delete<'a> {
 impl Encode for Delete<'_> {
     const CLASS: u16 = 40;
     const METHOD: u16 = 20;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.exchange);
@@ -127,13 +133,15 @@ impl<'a> From<Delete<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeleteOk {}
 impl DeleteOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for DeleteOk {
     const CLASS: u16 = 40;
     const METHOD: u16 = 21;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<DeleteOk> for Method<'a> {
@@ -152,7 +160,8 @@ pub struct Bind<'a> {
     pub arguments: &'a [u8],
 }
 impl<'a> Bind<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let destination = reader.shortstr()?;
         let source = reader.shortstr()?;
@@ -172,6 +181,7 @@ impl<'a> Bind<'a> {
 impl Encode for Bind<'_> {
     const CLASS: u16 = 40;
     const METHOD: u16 = 30;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.destination);
@@ -191,13 +201,15 @@ impl<'a> From<Bind<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BindOk {}
 impl BindOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for BindOk {
     const CLASS: u16 = 40;
     const METHOD: u16 = 31;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<BindOk> for Method<'a> {
@@ -216,7 +228,8 @@ pub struct Unbind<'a> {
     pub arguments: &'a [u8],
 }
 impl<'a> Unbind<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let destination = reader.shortstr()?;
         let source = reader.shortstr()?;
@@ -236,6 +249,7 @@ impl<'a> Unbind<'a> {
 impl Encode for Unbind<'_> {
     const CLASS: u16 = 40;
     const METHOD: u16 = 40;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.destination);
@@ -255,13 +269,15 @@ impl<'a> From<Unbind<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnbindOk {}
 impl UnbindOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for UnbindOk {
     const CLASS: u16 = 40;
     const METHOD: u16 = 51;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<UnbindOk> for Method<'a> {

@@ -12,7 +12,7 @@ pub mod queue;
 pub mod tx;
 
 use super::wire::{Malformed, Reader};
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 
 /// A method that can be written.
 pub trait Encode {
@@ -32,7 +32,8 @@ pub trait Encode {
     /// # Panics
     /// As [`Encode::write`].
     fn encode(&self, out: &mut BytesMut) {
-        out.put_u32((u32::from(Self::CLASS) << 16) | u32::from(Self::METHOD));
+        let ids = (u32::from(Self::CLASS) << 16) | u32::from(Self::METHOD);
+        out.extend_from_slice(&ids.to_be_bytes());
         self.write(out);
     }
 }

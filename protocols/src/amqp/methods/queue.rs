@@ -20,7 +20,8 @@ pub struct Declare<'a> {
     pub arguments: &'a [u8],
 }
 impl<'a> Declare<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let queue = reader.shortstr()?;
         let bits = reader.octet()?;
@@ -44,6 +45,7 @@ impl<'a> Declare<'a> {
 impl Encode for Declare<'_> {
     const CLASS: u16 = 50;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.queue);
@@ -72,7 +74,8 @@ pub struct DeclareOk<'a> {
     pub consumer_count: u32,
 }
 impl<'a> DeclareOk<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let queue = reader.shortstr()?;
         let message_count = reader.long()?;
         let consumer_count = reader.long()?;
@@ -86,6 +89,7 @@ impl<'a> DeclareOk<'a> {
 impl Encode for DeclareOk<'_> {
     const CLASS: u16 = 50;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::shortstr(out, self.queue);
         wire::long(out, self.message_count);
@@ -108,7 +112,8 @@ pub struct Bind<'a> {
     pub arguments: &'a [u8],
 }
 impl<'a> Bind<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let queue = reader.shortstr()?;
         let exchange = reader.shortstr()?;
@@ -128,6 +133,7 @@ impl<'a> Bind<'a> {
 impl Encode for Bind<'_> {
     const CLASS: u16 = 50;
     const METHOD: u16 = 20;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.queue);
@@ -147,13 +153,15 @@ impl<'a> From<Bind<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BindOk {}
 impl BindOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for BindOk {
     const CLASS: u16 = 50;
     const METHOD: u16 = 21;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<BindOk> for Method<'a> {
@@ -169,7 +177,8 @@ pub struct Purge<'a> {
     pub nowait: bool,
 }
 impl<'a> Purge<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let queue = reader.shortstr()?;
         let bits = reader.octet()?;
@@ -180,6 +189,7 @@ impl<'a> Purge<'a> {
 impl Encode for Purge<'_> {
     const CLASS: u16 = 50;
     const METHOD: u16 = 30;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.queue);
@@ -198,7 +208,8 @@ pub struct PurgeOk {
     pub message_count: u32,
 }
 impl PurgeOk {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let message_count = reader.long()?;
         Ok(Self { message_count })
     }
@@ -206,6 +217,7 @@ impl PurgeOk {
 impl Encode for PurgeOk {
     const CLASS: u16 = 50;
     const METHOD: u16 = 31;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::long(out, self.message_count);
     }
@@ -225,7 +237,8 @@ pub struct Delete<'a> {
     pub nowait: bool,
 }
 impl<'a> Delete<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let queue = reader.shortstr()?;
         let bits = reader.octet()?;
@@ -243,6 +256,7 @@ impl<'a> Delete<'a> {
 impl Encode for Delete<'_> {
     const CLASS: u16 = 50;
     const METHOD: u16 = 40;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.queue);
@@ -264,7 +278,8 @@ pub struct DeleteOk {
     pub message_count: u32,
 }
 impl DeleteOk {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let message_count = reader.long()?;
         Ok(Self { message_count })
     }
@@ -272,6 +287,7 @@ impl DeleteOk {
 impl Encode for DeleteOk {
     const CLASS: u16 = 50;
     const METHOD: u16 = 41;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::long(out, self.message_count);
     }
@@ -291,7 +307,8 @@ pub struct Unbind<'a> {
     pub arguments: &'a [u8],
 }
 impl<'a> Unbind<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         reader.short()?;
         let queue = reader.shortstr()?;
         let exchange = reader.shortstr()?;
@@ -308,6 +325,7 @@ impl<'a> Unbind<'a> {
 impl Encode for Unbind<'_> {
     const CLASS: u16 = 50;
     const METHOD: u16 = 50;
+    #[inline]
     fn write(&self, out: &mut BytesMut) {
         wire::short(out, 0);
         wire::shortstr(out, self.queue);
@@ -326,13 +344,15 @@ impl<'a> From<Unbind<'a>> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnbindOk {}
 impl UnbindOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for UnbindOk {
     const CLASS: u16 = 50;
     const METHOD: u16 = 51;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<UnbindOk> for Method<'a> {

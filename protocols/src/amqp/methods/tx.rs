@@ -10,13 +10,15 @@ use bytes::BytesMut;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Select {}
 impl Select {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for Select {
     const CLASS: u16 = 90;
     const METHOD: u16 = 10;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<Select> for Method<'a> {
@@ -29,13 +31,15 @@ impl<'a> From<Select> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SelectOk {}
 impl SelectOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for SelectOk {
     const CLASS: u16 = 90;
     const METHOD: u16 = 11;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<SelectOk> for Method<'a> {
@@ -48,13 +52,15 @@ impl<'a> From<SelectOk> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commit {}
 impl Commit {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for Commit {
     const CLASS: u16 = 90;
     const METHOD: u16 = 20;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<Commit> for Method<'a> {
@@ -67,13 +73,15 @@ impl<'a> From<Commit> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CommitOk {}
 impl CommitOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for CommitOk {
     const CLASS: u16 = 90;
     const METHOD: u16 = 21;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<CommitOk> for Method<'a> {
@@ -86,13 +94,15 @@ impl<'a> From<CommitOk> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rollback {}
 impl Rollback {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for Rollback {
     const CLASS: u16 = 90;
     const METHOD: u16 = 30;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<Rollback> for Method<'a> {
@@ -105,13 +115,15 @@ impl<'a> From<Rollback> for Method<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RollbackOk {}
 impl RollbackOk {
-    pub(super) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
+    #[inline]
+    pub(in crate::amqp) fn read(_: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {})
     }
 }
 impl Encode for RollbackOk {
     const CLASS: u16 = 90;
     const METHOD: u16 = 31;
+    #[inline]
     fn write(&self, _: &mut BytesMut) {}
 }
 impl<'a> From<RollbackOk> for Method<'a> {

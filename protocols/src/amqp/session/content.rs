@@ -1,12 +1,13 @@
 //! Content: basic.publish, its header, its body, into one [`Message`] (section 4.2.6).
 
 use super::super::error::{Code, Error};
-use super::super::frame::{self, ContentHeader, Head};
+use super::super::frame::{self, ContentHeader, Frame, Head};
 use super::super::limits;
 use super::super::methods::basic;
-use super::Session;
+use super::super::wire::Reader;
 use super::channel::{Channel, State};
-use bytes::{BufMut, BytesMut};
+use super::{Phase, Session};
+use bytes::BytesMut;
 use waystation_core::Now;
 use waystation_core::api::ChannelRequest;
 use waystation_core::message::{Message, Properties};
@@ -48,6 +49,17 @@ pub(super) struct BodyFrame {
 }
 
 impl Content {
+    /// A channel that expects content takes no method.
+    #[inline]
+    pub(super) fn expect_method(&self) -> Result<(), Error> {
+        let text = match self.stage {
+            Stage::Method => return Ok(()),
+            Stage::Header => "expected content header for class 60, got non content header frame instead",
+            Stage::Body { .. } => "expected content body, got non content body frame instead",
+        };
+        Err(Error::new(Code::UnexpectedFrame, text).of(PUBLISH))
+    }
+
     fn address(&self) -> (&str, &[u8]) {
         let (exchange, routing_key) = self.address.split_at(self.exchange_bytes);
         let exchange = std::str::from_utf8(exchange).expect("decoded as a short string");
@@ -72,15 +84,43 @@ impl Session {
         Ok(())
     }
 
-    /// A channel that expects content takes no method.
+    /// Takes a whole message at once, if `frame` is basic.publish and its content lies after it in `rest`, in order and
+    /// in one body frame: most messages do. Says how much of `rest` that was. `None` changes nothing: the frames are then
+    /// taken one by one, which also finds what is wrong with them.
     #[inline]
-    pub(super) fn expect_method(&mut self, number: u16) -> Result<(), Error> {
-        let text = match self.channels.get(number).map(|channel| &channel.content.stage) {
-            None | Some(Stage::Method) => return Ok(()),
-            Some(Stage::Header) => "expected content header for class 60, got non content header frame instead",
-            Some(Stage::Body { .. }) => "expected content body, got non content body frame instead",
+    pub(super) fn whole_publish(&mut self, frame: Frame<'_>, rest: &[u8]) -> Option<usize> {
+        let number = frame.channel;
+        if frame.kind != frame::METHOD || rest.is_empty() || self.phase != Phase::Open {
+            return None;
+        }
+        let publish = decode_publish(frame.payload).filter(|publish| !publish.immediate)?;
+        let channel = self.channels.get(number)?;
+        if channel.state != State::Open || !matches!(channel.content.stage, Stage::Method) {
+            return None;
+        }
+        let next = |at: usize, kind| {
+            let (frame, used) = Frame::parse(&rest[at..], self.peer.frame_bytes_max).ok()??;
+            (frame.kind == kind && frame.channel == number).then_some((frame.payload, at + used))
         };
-        Err(Error::new(Code::UnexpectedFrame, text).of(PUBLISH))
+        let (payload, mut used) = next(0, frame::HEADER)?;
+        let header = ContentHeader::parse(payload).filter(|header| header.class == frame::BASIC)?;
+        let room = limits::UNFINISHED_BYTES_MAX - self.unfinished_bytes;
+        if header.body_bytes > self.config.message_bytes_max.min(room) {
+            return None;
+        }
+        let mut body: &[u8] = &[];
+        if header.body_bytes > 0 {
+            (body, used) = next(used, frame::BODY)?;
+        }
+        if body.len() as u64 != header.body_bytes {
+            return None;
+        }
+        let properties = Properties::parse(header.properties).ok()?;
+        self.peer.check_user_id(properties.user_id()).ok()?;
+        let mut message = Message::start(publish.exchange, publish.routing_key, header.properties, body.len());
+        message.extend_from_slice(body);
+        self.complete(number, message, publish.mandatory);
+        Some(used)
     }
 
     /// A content header on an open channel.
@@ -152,7 +192,7 @@ impl Session {
             _ => false,
         };
         // The session may be closing: then every frame is looked at and dropped.
-        let taken = expected && channel.state == State::Open && self.phase == super::Phase::Open;
+        let taken = expected && channel.state == State::Open && self.phase == Phase::Open;
         if taken {
             self.body = Some(BodyFrame {
                 channel: head.channel,
@@ -173,7 +213,7 @@ impl Session {
         if let Some(channel) = self.channels.get(body.channel)
             && let Stage::Body { message, missing, .. } = &mut channel.content.stage
         {
-            message.put_slice(piece);
+            message.extend_from_slice(piece);
             *missing -= piece.len() as u64;
         }
         body.missing -= piece.len();
@@ -237,6 +277,15 @@ impl Session {
             self.tell_blocked();
         }
     }
+}
+
+/// The method of most frames, without a look at all others; `None` too if it is malformed, which the general way says.
+#[inline]
+pub(super) fn decode_publish(payload: &[u8]) -> Option<basic::Publish<'_>> {
+    let mut reader = Reader::new(payload.strip_prefix(&[0, 60, 0, 40])?);
+    let publish = basic::Publish::read(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(publish)
 }
 
 fn open(channel: Option<&mut Channel>) -> Result<&mut Channel, Error> {

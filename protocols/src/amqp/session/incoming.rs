@@ -4,6 +4,7 @@ use super::super::error::{Code, Error};
 use super::super::frame::{self, Frame};
 use super::super::methods::{Method, access, basic, channel, connection, exchange, queue};
 use super::channel::State;
+use super::content::decode_publish;
 use super::{Phase, Session};
 use waystation_core::Now;
 use waystation_core::api::{ChannelRequest, Destination, Name, Outcome};
@@ -71,24 +72,37 @@ impl Session {
     #[inline]
     fn channel_frame(&mut self, frame: Frame<'_>) -> Result<(), Error> {
         let number = frame.channel;
-        match self.channels.state(number) {
+        let Some(channel) = self.channels.get(number) else {
+            return self.free_channel_frame(number, frame);
+        };
+        match channel.state {
             State::Open => match frame.kind {
                 frame::METHOD => {
-                    let method = decode(frame.payload)?;
-                    self.expect_method(number)?;
-                    self.channel_method(number, &method)
+                    channel.content.expect_method()?;
+                    match decode_publish(frame.payload) {
+                        Some(publish) => self.publish(number, &publish),
+                        None => self.channel_method(number, &decode(frame.payload)?),
+                    }
                 }
                 frame::HEADER => self.content_header(number, frame.payload),
                 _ => Err(self.unexpected_body(number)),
             },
             State::Closing => self.closing_channel_frame(number, frame),
-            State::Free | State::Leaving if frame.kind == frame::METHOD => match decode(frame.payload)? {
-                Method::ChannelOpen(_) => self.open_channel(number),
-                // An answer to a close that crossed the peer's own.
-                Method::ChannelCloseOk(_) => Ok(()),
-                method => Err(Error::new(Code::ChannelError, "expected 'channel.open'").of(method.ids())),
-            },
-            State::Free | State::Leaving => Err(Error::new(Code::ChannelError, "expected 'channel.open'")),
+            State::Free | State::Leaving => self.free_channel_frame(number, frame),
+        }
+    }
+
+    /// On a channel that is not open only channel.open makes sense.
+    fn free_channel_frame(&mut self, number: u16, frame: Frame<'_>) -> Result<(), Error> {
+        let error = Error::new(Code::ChannelError, "expected 'channel.open'");
+        if frame.kind != frame::METHOD {
+            return Err(error);
+        }
+        match decode(frame.payload)? {
+            Method::ChannelOpen(_) => self.open_channel(number),
+            // An answer to a close that crossed the peer's own.
+            Method::ChannelCloseOk(_) => Ok(()),
+            method => Err(error.of(method.ids())),
         }
     }
 

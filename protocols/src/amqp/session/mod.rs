@@ -209,6 +209,7 @@ impl Session {
         self.phase == Phase::Open && self.flow.blocked.is_some() && self.flow.published
     }
 
+    #[inline]
     fn request(&mut self, request: Request) {
         if self.peer.connected {
             self.effects.push_back(SessionOutput::Request(request));
@@ -309,6 +310,9 @@ impl Session {
         }
         match Frame::complete(head, bytes) {
             Ok((frame, used)) => {
+                if let Some(content) = self.whole_publish(frame, &bytes[used..]) {
+                    return Some(used + content);
+                }
                 if let Err(error) = self.frame(now, frame) {
                     self.fail(now, head.channel, error);
                 }
