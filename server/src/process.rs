@@ -5,7 +5,7 @@ use crate::driver::Broker;
 use crate::net::{Session, Shared};
 use crate::serve::{ServeError, Server};
 use sd_notify::NotifyState;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -28,7 +28,9 @@ pub enum Ending {
 /// Writes log lines to standard error from now on. Does nothing if something else of this process does so already.
 pub fn start_logging(config: &Config) {
     let registry = tracing_subscriber::registry().with(config.log_level.clone());
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal());
     let started = match config.log_format {
         LogFormat::Text => registry.with(layer).try_init(),
         LogFormat::Json => registry.with(layer.json()).try_init(),

@@ -127,9 +127,9 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "amqp.message_max",
         default: "16MiB",
-        allowed: "a size from 1KiB to 512MiB",
+        allowed: "a size from 1KiB to 256MiB",
         about: "Longest body of a message.",
-        set: |config, text| put(&mut config.message_bytes_max, size(text, KIB..=512 * MIB)),
+        set: |config, text| put(&mut config.message_bytes_max, size(text, KIB..=256 * MIB)),
     },
     Key {
         name: "limits.cache",
@@ -141,9 +141,9 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "limits.pending",
         default: "64MiB",
-        allowed: "a size from 1MiB to 16GiB",
+        allowed: "a size from 1MiB to 512MiB",
         about: "Bytes that wait for the disk before publishers are stopped.",
-        set: |config, text| put(&mut config.core.pending_bytes_max, size(text, MIB..=16 * GIB)),
+        set: |config, text| put(&mut config.core.pending_bytes_max, size(text, MIB..=512 * MIB)),
     },
     Key {
         name: "limits.connection_window",
@@ -162,9 +162,9 @@ pub static KEYS: &[Key] = &[
     Key {
         name: "storage.segment",
         default: "64MiB",
-        allowed: "a size from 1MiB to 4GiB",
+        allowed: "a size from 1MiB to 2GiB",
         about: "Length of one file of the log.",
-        set: |config, text| put(&mut config.core.segment_bytes, size(text, MIB..=4 * GIB)),
+        set: |config, text| put(&mut config.core.segment_bytes, size(text, MIB..=2 * GIB)),
     },
     Key {
         name: "storage.checkpoint",

@@ -89,7 +89,7 @@ fn mistakes_name_file_line_key_and_what_is_allowed() {
     .unwrap_err();
     let expected = "\
 waystation.toml:3: unknown key \"limits.cahce\"; did you mean \"limits.cache\"? `waystation config print` shows all
-waystation.toml:4: limits.pending = \"lots\" is not allowed: it does not begin with a whole number: it must be a size from 1MiB to 16GiB
+waystation.toml:4: limits.pending = \"lots\" is not allowed: it does not begin with a whole number: it must be a size from 1MiB to 512MiB
 waystation.toml:6: listen.amqp = \"5672\" is not allowed: the port is missing: it must be host:port, or off
 waystation.toml:7: listen.admin is a TOML array: it must be host:port, or off
 environment WAYSTATION_LIMITS__CACH: no such setting; did you mean WAYSTATION_LIMITS__CACHE?
