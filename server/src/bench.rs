@@ -9,7 +9,7 @@ mod report;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use report::{Percentiles, Report};
 

@@ -6,13 +6,14 @@ mod completions;
 mod config;
 mod consume;
 mod hash_password;
+mod log;
 mod publish;
 mod queue;
 mod serve;
 mod version;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::config::keys::{self, KEYS};
 use crate::config::{ConfigErrors, Loaded, Sources};
@@ -55,6 +56,9 @@ enum Command {
     Publish(publish::Options),
     /// Print messages of a queue
     Consume(consume::Options),
+    /// Look into the log of a stopped broker
+    #[command(subcommand)]
+    Log(log::Command),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::Command),
@@ -164,6 +168,7 @@ pub fn main_from_args(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Queue(command)) => queue::run(&command),
         Some(Command::Publish(options)) => publish::run(&options),
         Some(Command::Consume(options)) => consume::run(&options),
+        Some(Command::Log(command)) => log::run(&command),
         Some(Command::Config(command)) => config::run(&command),
         Some(Command::HashPassword(options)) => hash_password::run(&options),
         Some(Command::Completions(options)) => completions::run(&options),

@@ -10,6 +10,7 @@
 //! | [`config`] | every setting, from flags, environment and file |
 //! | [`serve`] | all of these as one server, from start to end |
 //! | [`process`] | the server as a process: logs, signals, supervisor |
+//! | [`inspect`] | the log of a stopped broker, read |
 //! | [`cli`] | the command line |
 //! | [`bench`](mod@bench) | a load generator for any AMQP broker |
 
@@ -23,6 +24,7 @@ pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod driver;
+pub mod inspect;
 pub mod net;
 pub mod process;
 pub mod serve;

@@ -26,7 +26,7 @@ pub enum ServeError {
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// A port or a thread cannot be had.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// No randomness for the keys of this process.
     #[error(transparent)]

@@ -69,3 +69,19 @@ fn show(print: &Print) -> Result<String> {
 pub(super) fn text(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
+
+/// The page `docs/configuration.md`.
+#[cfg(test)]
+pub(super) fn page() -> String {
+    use crate::config::env_name;
+    let mut page = PAGE_HEAD.to_owned();
+    for key in KEYS {
+        page.push_str(&format!("\n### `{}`\n\n{}\n\n", key.name, key.about));
+        page.push_str(&format!("- Default: `{}`\n- Allowed: {}\n", key.default, key.allowed));
+        page.push_str(&format!("- Environment: `{}`\n", env_name(key)));
+    }
+    page
+}
+
+#[cfg(test)]
+const PAGE_HEAD: &str = include_str!("configuration_head.md");
