@@ -109,7 +109,7 @@ fn the_overview_of_commands_is_as_intended() {
 #[test]
 fn the_page_of_settings_is_current() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
-    let page = super::config::page();
+    let page = config::page();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &page).unwrap();
     }
