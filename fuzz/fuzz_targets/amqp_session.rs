@@ -125,7 +125,10 @@ impl World {
             201..210 => on(number, ChannelReply::Failed(fault(missing()))),
             210..220 => on(number, ChannelReply::Closed),
             220..230 => on(number, ChannelReply::Opened),
-            230..235 => on(number, ChannelReply::Return { message }),
+            230..235 => {
+                self.delivered += message.bytes().len() as u64;
+                on(number, ChannelReply::Return { message })
+            }
             235..240 => on(number, ChannelReply::Empty),
             _ => {
                 self.delivered += message.bytes().len() as u64;
@@ -169,7 +172,9 @@ impl World {
             return;
         }
         while !rest.is_empty() {
-            let (_, used) = Frame::parse(rest, 4096).expect("frames go out").expect("whole frames go out");
+            let (_, used) = Frame::parse(rest, 4096)
+                .expect("frames go out")
+                .expect("whole frames go out");
             rest = &rest[used..];
         }
     }

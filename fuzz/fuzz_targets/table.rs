@@ -9,7 +9,10 @@ fuzz_target!(|bytes: &[u8]| {
     match Table::decode(bytes) {
         Ok(table) => {
             assert_eq!(checked, Ok(()));
-            assert_eq!(encoded(&Table::decode(&encoded(&table)).expect("what is encoded decodes")), encoded(&table));
+            assert_eq!(
+                encoded(&Table::decode(&encoded(&table)).expect("what is encoded decodes")),
+                encoded(&table)
+            );
         }
         Err(error) => assert_eq!(checked, Err(error)),
     }

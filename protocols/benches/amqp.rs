@@ -53,10 +53,19 @@ fn main() {
         }
     });
 
-    let message = Message::new("", b"a-queue-name", &properties, &body);
+    deliveries(&mut session, &Message::new("", b"a-queue-name", &properties, &body));
+    measure("confirm: reply to bytes", || {
+        let replies = (1..=MESSAGES).map(confirm).collect();
+        session.handle(Now::default(), SessionInput::Replies(replies));
+        let output = black_box(session.take_output());
+        session.sent(Now::default(), output.len());
+    });
+}
+
+fn deliveries(session: &mut Session, message: &Message) {
     let consumer = Name::from("ctag-1.0123456789");
     measure("deliver: reply to bytes, credit included", || {
-        let replies = (1..=MESSAGES).map(|tag| deliver(&consumer, tag, &message)).collect();
+        let replies = (1..=MESSAGES).map(|tag| deliver(&consumer, tag, message)).collect();
         session.handle(Now::default(), SessionInput::Replies(replies));
         let output = black_box(session.take_output());
         session.sent(Now::default(), output.len());
@@ -76,7 +85,7 @@ fn main() {
                 exchange: message.exchange(),
                 routing_key: message.routing_key(),
             };
-            frame::deliver(&mut out, 1, &deliver, black_box(&message), 131_072);
+            frame::deliver(&mut out, 1, &deliver, black_box(message), 131_072);
         }
         black_box(&out);
     });
@@ -87,12 +96,6 @@ fn main() {
         while let Some(event) = client.poll() {
             black_box(event);
         }
-    });
-    measure("confirm: reply to bytes", || {
-        let replies = (1..=MESSAGES).map(confirm).collect();
-        session.handle(Now::default(), SessionInput::Replies(replies));
-        let output = black_box(session.take_output());
-        session.sent(Now::default(), output.len());
     });
 }
 

@@ -140,8 +140,8 @@ fn text(cause: &Cause, vhost: &str) -> String {
             name,
         } => format!("vhost {name} not found"),
         Cause::NotFound { object, name } => format!("no {object} '{name}' in vhost '{vhost}'"),
-        Cause::AccessRefused { object, name, why } => {
-            format!("access to {object} '{name}' in vhost '{vhost}' refused: {why}")
+        Cause::AccessRefused { object, name, why } | Cause::InUse { object, name, why } => {
+            format!("{object} '{name}' in vhost '{vhost}' {why}")
         }
         Cause::ResourceLocked { queue, why } => {
             format!("cannot obtain exclusive access to locked queue '{queue}' in vhost '{vhost}': {why}")
@@ -157,7 +157,6 @@ fn text(cause: &Cause, vhost: &str) -> String {
              received '{asked}' but current is '{present}'"
         ),
         Cause::InvalidArgument { argument, why } => format!("invalid arg '{argument}': {why}"),
-        Cause::InUse { object, name, why } => format!("{object} '{name}' in vhost '{vhost}' {why}"),
         Cause::UnknownExchangeType { kind } => format!("unknown exchange type '{kind}'"),
         other => other.to_string(),
     }

@@ -188,11 +188,8 @@ impl Client {
         if self.pending.contains_key(&channel) && !matches!(method, Method::ChannelClose(_)) {
             return Err("a method came where content should");
         }
-        let event = match method {
-            Method::BasicDeliver(deliver) => {
-                self.deliver(channel, deliver);
-                return Ok(());
-            }
+        match method {
+            Method::BasicDeliver(deliver) => self.deliver(channel, deliver),
             Method::BasicGetOk(got) => {
                 let kind = Kind::Get {
                     tag: got.delivery_tag,
@@ -200,7 +197,6 @@ impl Client {
                     messages: got.message_count,
                 };
                 self.expect(channel, kind, got.exchange, got.routing_key);
-                return Ok(());
             }
             Method::BasicReturn(returned) => {
                 let kind = Kind::Return {
@@ -208,57 +204,15 @@ impl Client {
                     text: returned.reply_text.to_owned(),
                 };
                 self.expect(channel, kind, returned.exchange, returned.routing_key);
-                return Ok(());
             }
-            Method::BasicAck(ack) => ChannelEvent::Confirmed {
-                tag: ack.delivery_tag,
-                multiple: ack.multiple,
-                ok: true,
-            },
-            Method::BasicNack(nack) => ChannelEvent::Confirmed {
-                tag: nack.delivery_tag,
-                multiple: nack.multiple,
-                ok: false,
-            },
-            Method::BasicGetEmpty(_) => ChannelEvent::Empty,
-            Method::BasicConsumeOk(ok) => ChannelEvent::Consuming {
-                consumer: ok.consumer_tag.into(),
-            },
-            Method::BasicCancelOk(ok) => ChannelEvent::Cancelled {
-                consumer: ok.consumer_tag.into(),
-                by_server: false,
-            },
-            Method::BasicCancel(cancel) => ChannelEvent::Cancelled {
-                consumer: cancel.consumer_tag.into(),
-                by_server: true,
-            },
-            Method::QueueDeclareOk(ok) => ChannelEvent::QueueDeclared {
-                name: ok.queue.into(),
-                messages: ok.message_count,
-                consumers: ok.consumer_count,
-            },
-            Method::QueuePurgeOk(ok) => ChannelEvent::QueueEmptied {
-                messages: ok.message_count,
-            },
-            Method::QueueDeleteOk(ok) => ChannelEvent::QueueEmptied {
-                messages: ok.message_count,
-            },
-            Method::ChannelOpenOk(_) => ChannelEvent::Opened,
-            Method::ChannelCloseOk(_) => ChannelEvent::Closed {
-                code: 200,
-                text: String::new(),
-            },
-            Method::ChannelClose(close) => {
-                self.pending.remove(&channel);
-                self.send(channel, &channel::CloseOk {});
-                ChannelEvent::Closed {
-                    code: close.reply_code,
-                    text: close.reply_text.to_owned(),
+            other => {
+                if matches!(other, Method::ChannelClose(_)) {
+                    self.pending.remove(&channel);
+                    self.send(channel, &channel::CloseOk {});
                 }
+                self.event(channel, event(other));
             }
-            other => ChannelEvent::Done(other.name()),
-        };
-        self.event(channel, event);
+        }
         Ok(())
     }
 
@@ -393,5 +347,54 @@ impl Client {
             Kind::Return { code, text } => ChannelEvent::Returned { code, text, message },
         };
         self.event(channel, event);
+    }
+}
+
+/// The event of a method without content.
+fn event(method: &Method<'_>) -> ChannelEvent {
+    match method {
+        Method::BasicAck(ack) => ChannelEvent::Confirmed {
+            tag: ack.delivery_tag,
+            multiple: ack.multiple,
+            ok: true,
+        },
+        Method::BasicNack(nack) => ChannelEvent::Confirmed {
+            tag: nack.delivery_tag,
+            multiple: nack.multiple,
+            ok: false,
+        },
+        Method::BasicGetEmpty(_) => ChannelEvent::Empty,
+        Method::BasicConsumeOk(ok) => ChannelEvent::Consuming {
+            consumer: ok.consumer_tag.into(),
+        },
+        Method::BasicCancelOk(ok) => ChannelEvent::Cancelled {
+            consumer: ok.consumer_tag.into(),
+            by_server: false,
+        },
+        Method::BasicCancel(cancel) => ChannelEvent::Cancelled {
+            consumer: cancel.consumer_tag.into(),
+            by_server: true,
+        },
+        Method::QueueDeclareOk(ok) => ChannelEvent::QueueDeclared {
+            name: ok.queue.into(),
+            messages: ok.message_count,
+            consumers: ok.consumer_count,
+        },
+        Method::QueuePurgeOk(ok) => ChannelEvent::QueueEmptied {
+            messages: ok.message_count,
+        },
+        Method::QueueDeleteOk(ok) => ChannelEvent::QueueEmptied {
+            messages: ok.message_count,
+        },
+        Method::ChannelOpenOk(_) => ChannelEvent::Opened,
+        Method::ChannelCloseOk(_) => ChannelEvent::Closed {
+            code: 200,
+            text: String::new(),
+        },
+        Method::ChannelClose(close) => ChannelEvent::Closed {
+            code: close.reply_code,
+            text: close.reply_text.to_owned(),
+        },
+        other => ChannelEvent::Done(other.name()),
     }
 }

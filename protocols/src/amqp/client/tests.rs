@@ -189,6 +189,11 @@ fn answers_are_events() {
             by_server: true,
         },
     );
+}
+
+#[test]
+fn confirms_and_messages_are_events() {
+    let mut wire = Wire::open(1 << 20);
     wire.hears(ChannelReply::Empty, ChannelEvent::Empty);
     wire.hears(
         ChannelReply::Bound { exchange: false },

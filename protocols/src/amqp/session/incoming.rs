@@ -206,6 +206,13 @@ fn request(method: &Method<'_>) -> Result<ChannelRequest, Error> {
         Method::TxSelect(_) => ChannelRequest::TxSelect,
         Method::TxCommit(_) => ChannelRequest::TxCommit,
         Method::TxRollback(_) => ChannelRequest::TxRollback,
+        other => return topology(other),
+    })
+}
+
+/// What a method of class exchange or queue asks of the core.
+fn topology(method: &Method<'_>) -> Result<ChannelRequest, Error> {
+    Ok(match method {
         Method::ExchangeDeclare(declare) => exchange_declare(method, declare)?,
         Method::ExchangeDelete(delete) => ChannelRequest::DeleteExchange {
             name: delete.exchange.into(),

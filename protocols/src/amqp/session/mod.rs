@@ -194,7 +194,10 @@ impl Session {
     /// The socket took `bytes` more of the output: byte credit goes back to the core.
     pub fn sent(&mut self, now: Now, bytes: usize) {
         self.out.sent(bytes);
-        self.timers.unpause(now.mono);
+        if bytes > 0 {
+            self.timers.taken(now.mono);
+        }
+        self.timers.set_paused(now.mono, self.paused());
         let credit = self.out.take_credit();
         if credit > 0 {
             self.request(Request::Drained { bytes: credit });
@@ -369,9 +372,7 @@ impl Machine for Session {
         if self.out.produced_bytes() > before {
             self.timers.produced(now.mono);
         }
-        if self.paused() {
-            self.timers.pause();
-        }
+        self.timers.set_paused(now.mono, self.paused());
     }
 
     fn poll(&mut self) -> Option<SessionOutput> {

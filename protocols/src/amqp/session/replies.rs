@@ -70,7 +70,13 @@ impl Session {
                 frame::method(&mut self.out.bytes, number, &channel::CloseOk {});
                 self.channels.free(number);
             }
-            ChannelReply::Deliver { message, .. } if !current => self.out.dropped(message.bytes().len() as u64),
+            ChannelReply::Deliver { message, .. }
+            | ChannelReply::Got { message, .. }
+            | ChannelReply::Return { message }
+                if !current =>
+            {
+                self.out.dropped(message.bytes().len() as u64);
+            }
             ChannelReply::Failed(fault) if current => {
                 let error = Error::from_fault(&fault, &self.peer.vhost);
                 self.fail(now, number, error);
@@ -124,6 +130,24 @@ impl Session {
                     },
                 );
             }
+            ChannelReply::CancelledByServer { consumer } => {
+                if self.peer.knows_consumer_cancel {
+                    let cancel = basic::Cancel {
+                        consumer_tag: &consumer,
+                        nowait: true,
+                    };
+                    frame::method(out, number, &cancel);
+                }
+            }
+            other => self.tell_other(number, other),
+        }
+    }
+
+    /// A message that was asked for, or comes back.
+    fn tell_other(&mut self, number: u16, reply: ChannelReply) {
+        let frame_max = self.peer.frame_bytes_max;
+        let out = &mut self.out.bytes;
+        match reply {
             ChannelReply::Got {
                 tag,
                 redelivered,
@@ -139,6 +163,7 @@ impl Session {
                 };
                 frame::method(out, number, &get_ok);
                 frame::content(out, number, message.properties(), message.body(), frame_max);
+                self.out.delivered(message.bytes().len() as u64);
             }
             ChannelReply::Return { message } => {
                 let returned = basic::Return {
@@ -149,15 +174,7 @@ impl Session {
                 };
                 frame::method(out, number, &returned);
                 frame::content(out, number, message.properties(), message.body(), frame_max);
-            }
-            ChannelReply::CancelledByServer { consumer } => {
-                if self.peer.knows_consumer_cancel {
-                    let cancel = basic::Cancel {
-                        consumer_tag: &consumer,
-                        nowait: true,
-                    };
-                    frame::method(out, number, &cancel);
-                }
+                self.out.delivered(message.bytes().len() as u64);
             }
             done => self.tell_done(number, &done),
         }

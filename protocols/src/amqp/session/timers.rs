@@ -38,19 +38,22 @@ impl Timers {
 
     pub(super) fn received(&mut self, now: Time) {
         self.received = now;
-        self.paused = false;
     }
 
     pub(super) fn produced(&mut self, now: Time) {
         self.produced = now;
     }
 
-    pub(super) fn pause(&mut self) {
-        self.paused = true;
+    /// Whether the driver may read. When it may again, the peer's silence is counted anew.
+    pub(super) fn set_paused(&mut self, now: Time, paused: bool) {
+        if self.paused && !paused {
+            self.received = now;
+        }
+        self.paused = paused;
     }
 
-    /// The peer takes output: it lives, whether or not it may be read from.
-    pub(super) fn unpause(&mut self, now: Time) {
+    /// The peer takes output: that shows that it lives while it is not read from.
+    pub(super) fn taken(&mut self, now: Time) {
         if self.paused {
             self.received = now;
         }
@@ -81,14 +84,7 @@ impl Session {
             return;
         }
         if now >= self.timers.lost_at() {
-            if self.timers.paused && self.blocking() {
-                self.timers.received = now;
-            } else if self.timers.paused && self.out.pending_bytes() == 0 {
-                // The pause is over, and nothing has come since: the silence is counted from here on.
-                self.timers.received(now);
-            } else {
-                return self.give_up("no heartbeat or anything else came for two heartbeat intervals: closed");
-            }
+            return self.give_up("no heartbeat or anything else came for two heartbeat intervals: closed");
         }
         if now >= self.timers.send_at() {
             // Output that waits to be sent is sign of life enough, and grows no further by itself.

@@ -203,3 +203,30 @@ fn a_channel_that_fails_within_a_body_frame_drops_the_rest() {
     world.bytes(&body[9..]);
     world.expect_channel_close("406 60.80 PRECONDITION_FAILED - unknown delivery tag 9");
 }
+
+#[test]
+fn a_whole_message_within_another_is_refused() {
+    let mut world = World::with_channel();
+    world.say(1, &publish_to_q());
+    world.publish(1, PERSISTENT, b"x");
+    let expected = "expected content header for class 60, got non content header frame instead";
+    world.expect_close(&format!("505 60.40 UNEXPECTED_FRAME - {expected}"));
+}
+
+#[test]
+fn a_whole_message_on_no_channel_is_refused() {
+    let mut world = World::open();
+    world.publish(1, PERSISTENT, b"x");
+    world.expect_close("504 60.40 CHANNEL_ERROR - expected 'channel.open'");
+}
+
+#[test]
+fn a_body_that_goes_on_while_the_connection_closes_is_dropped() {
+    let mut world = World::with_channel();
+    world.input(SessionInput::Replies(vec![Reply::Blocked { reason: "disk" }]));
+    world.say(1, &publish_to_q());
+    world.raw(frame::HEADER, 1, &header(60, 6, PERSISTENT));
+    world.input(SessionInput::Shutdown);
+    world.raw(frame::BODY, 1, b"abcdef");
+    world.expect_close("320 0.0 CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'");
+}

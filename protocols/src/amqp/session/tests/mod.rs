@@ -116,10 +116,10 @@ impl World {
         self.bytes(&bytes);
     }
 
-    /// The peer publishes to queue `q` through the default exchange.
+    /// The peer publishes to queue `q` through the default exchange, in one write.
     pub(super) fn publish(&mut self, number: u16, properties: &[u8], body: &[u8]) {
-        self.say(number, &publish_to_q());
         let mut bytes = BytesMut::new();
+        frame::method(&mut bytes, number, &publish_to_q());
         frame::content(&mut bytes, number, properties, body, 4096);
         self.bytes(&bytes);
     }

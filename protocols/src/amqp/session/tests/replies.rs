@@ -180,6 +180,45 @@ fn credit_comes_back_when_the_socket_has_taken_the_bytes() {
 }
 
 #[test]
+fn every_message_on_its_way_is_credited() {
+    let bytes = message().bytes().len() as u64;
+    let replies = || {
+        [
+            ChannelReply::Deliver {
+                consumer: "c".into(),
+                tag: 1,
+                redelivered: false,
+                message: message(),
+            },
+            ChannelReply::Got {
+                tag: 1,
+                redelivered: false,
+                message: message(),
+                messages: 0,
+            },
+            ChannelReply::Return { message: message() },
+        ]
+    };
+    for reply in replies() {
+        let mut world = World::with_channel();
+        world.reply(1, reply);
+        assert_eq!(world.said().len(), 3);
+        assert_eq!(world.asked(), [Request::Drained { bytes }]);
+    }
+    // On a channel that is gone too.
+    for reply in replies() {
+        let mut world = World::with_channel();
+        world.say(1, &channel::Close::default());
+        world.asked();
+        world.reply(1, reply);
+        assert_eq!(
+            (world.said(), world.asked()),
+            (vec![], vec![Request::Drained { bytes }])
+        );
+    }
+}
+
+#[test]
 fn a_peer_that_does_not_read_is_not_read_from() {
     let mut world = World::with_channel();
     let message = Message::new("", b"q", &[0, 0], &vec![1; limits::OUTPUT_BYTES_MAX]);
@@ -221,98 +260,73 @@ fn fault(operation: Operation, cause: Cause) -> Fault {
     Fault { operation, cause }
 }
 
+fn ends_the_channel(operation: Operation, cause: Cause, expected: &str) {
+    let mut world = World::with_channel();
+    world.reply(1, ChannelReply::Failed(fault(operation, cause)));
+    world.expect_channel_close(expected);
+}
+
 #[test]
-fn refusals_that_end_the_channel() {
-    let queue = || (Object::Queue, Name::from("x"));
-    let (object, name) = queue();
-    let not_found = fault(Operation::Consume, Cause::NotFound { object, name });
-    let (object, name) = queue();
-    let denied = fault(
-        Operation::DeleteExchange,
-        Cause::AccessRefused {
-            object: Object::Exchange,
-            name: "amq.x".into(),
-            why: "built in",
-        },
+fn refusals_that_name_something_end_the_channel() {
+    let (object, name) = (Object::Queue, || Name::from("x"));
+    let missing = Cause::NotFound { object, name: name() };
+    ends_the_channel(
+        Operation::Consume,
+        missing,
+        "404 60.20 NOT_FOUND - no queue 'x' in vhost '/'",
     );
-    let locked = fault(
-        Operation::DeclareQueue,
-        Cause::ResourceLocked {
-            queue: "x".into(),
-            why: "exclusive",
-        },
-    );
+    let denied = Cause::AccessRefused {
+        object: Object::Exchange,
+        name: "amq.x".into(),
+        why: "is built in",
+    };
+    let expected = "403 40.20 ACCESS_REFUSED - exchange 'amq.x' in vhost '/' is built in";
+    ends_the_channel(Operation::DeleteExchange, denied, expected);
+    let locked = Cause::ResourceLocked {
+        queue: name(),
+        why: "exclusive",
+    };
+    let expected =
+        "405 50.10 RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'x' in vhost '/': exclusive";
+    ends_the_channel(Operation::DeclareQueue, locked, expected);
     let differs = Cause::Inequivalent {
         object,
-        name,
+        name: name(),
         argument: "durable".into(),
         asked: "false".into(),
         present: "true".into(),
     };
-    let differs = fault(Operation::DeclareQueue, differs);
+    let expected = "406 50.10 PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'x' in vhost '/': \
+                    received 'false' but current is 'true'";
+    ends_the_channel(Operation::DeclareQueue, differs, expected);
+    let used = Cause::InUse {
+        object,
+        name: name(),
+        why: "in use",
+    };
+    let expected = "406 50.40 PRECONDITION_FAILED - queue 'x' in vhost '/' in use";
+    ends_the_channel(Operation::DeleteQueue, used, expected);
+}
+
+#[test]
+fn refusals_of_a_value_end_the_channel() {
     let argument = Cause::InvalidArgument {
         argument: "x-message-ttl".into(),
         why: "must be a number",
     };
-    let (object, name) = queue();
-    let cases = [
-        (not_found, "404 60.20 NOT_FOUND - no queue 'x' in vhost '/'"),
-        (
-            denied,
-            "403 40.20 ACCESS_REFUSED - access to exchange 'amq.x' in vhost '/' refused: built in",
-        ),
-        (
-            locked,
-            "405 50.10 RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'x' in vhost '/': exclusive",
-        ),
-        (
-            differs,
-            "406 50.10 PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'x' in vhost '/': received 'false' but current is 'true'",
-        ),
-        (
-            fault(Operation::DeclareQueue, argument),
-            "406 50.10 PRECONDITION_FAILED - invalid arg 'x-message-ttl': must be a number",
-        ),
-        (
-            fault(
-                Operation::DeleteQueue,
-                Cause::InUse {
-                    object,
-                    name,
-                    why: "in use",
-                },
-            ),
-            "406 50.40 PRECONDITION_FAILED - queue 'x' in vhost '/' in use",
-        ),
-        (
-            fault(Operation::Settle, Cause::UnknownDelivery { tag: 5 }),
-            "406 60.80 PRECONDITION_FAILED - unknown delivery tag 5",
-        ),
-        (
-            fault(
-                Operation::TxSelect,
-                Cause::WrongMode {
-                    why: "cannot switch from confirm to tx mode",
-                },
-            ),
-            "406 90.10 PRECONDITION_FAILED - cannot switch from confirm to tx mode",
-        ),
-        (
-            fault(
-                Operation::Publish,
-                Cause::InvalidProperty {
-                    property: "expiration",
-                    why: "must be a number",
-                },
-            ),
-            "406 60.40 PRECONDITION_FAILED - property 'expiration' must be a number",
-        ),
-    ];
-    for (fault, expected) in cases {
-        let mut world = World::with_channel();
-        world.reply(1, ChannelReply::Failed(fault));
-        world.expect_channel_close(expected);
-    }
+    let expected = "406 50.10 PRECONDITION_FAILED - invalid arg 'x-message-ttl': must be a number";
+    ends_the_channel(Operation::DeclareQueue, argument, expected);
+    let expected = "406 60.80 PRECONDITION_FAILED - unknown delivery tag 5";
+    ends_the_channel(Operation::Settle, Cause::UnknownDelivery { tag: 5 }, expected);
+    let why = "cannot switch from confirm to tx mode";
+    let expected = "406 90.10 PRECONDITION_FAILED - cannot switch from confirm to tx mode";
+    ends_the_channel(Operation::TxSelect, Cause::WrongMode { why }, expected);
+    let property = Cause::InvalidProperty {
+        property: "expiration",
+        why: "must be a number",
+    };
+    let expected = "406 60.40 PRECONDITION_FAILED - property 'expiration' must be a number";
+    ends_the_channel(Operation::Publish, property, expected);
 }
 
 #[test]

@@ -92,14 +92,26 @@ fn a_blocked_publisher_is_not_taken_for_dead() {
         world.said();
         assert!(!world.closed());
     }
+    world.wait(3_000);
     world.input(SessionInput::Replies(vec![Reply::Unblocked]));
     world.said();
-    world.wait(19_000);
+    world.wait(19_999);
     world.said();
     assert!(!world.closed(), "it has its time to speak again");
-    world.wait(40_000);
-    world.said();
-    world.wait(20_000);
+    world.wait(1);
+    assert!(world.closed(), "what it takes says nothing any more");
+}
+
+#[test]
+fn a_blocked_publisher_that_takes_nothing_is_given_up() {
+    let mut world = World::new().handshake(10);
+    world.open_channel(1);
+    world.input(SessionInput::Replies(vec![Reply::Blocked { reason: "disk" }]));
+    world.publish(1, &[0, 0], b"x");
+    for _ in 0..4 {
+        assert!(!world.closed());
+        world.wait(5_000);
+    }
     assert!(world.closed());
 }
 
@@ -135,4 +147,20 @@ fn ticks_are_no_ops_at_other_times() {
         world.wait(1);
     }
     assert_eq!((world.said(), world.asked(), world.closed()), (vec![], vec![], false));
+}
+
+#[test]
+fn silence_is_counted_from_the_open_connection_on() {
+    let mut world = World::new();
+    world.bytes(frame::PROTOCOL_HEADER);
+    world.start_ok(&[]);
+    world.input(SessionInput::Authenticated(Ok(())));
+    world.tune_ok(10, 4096, 1);
+    world.say(0, &connection::Open { virtual_host: "/" });
+    world.said();
+    world.wait(9_000);
+    world.input(SessionInput::Replies(vec![Reply::Connected]));
+    world.wait(0);
+    assert!(!world.closed());
+    assert_eq!(deadline(&world), Some((9_500, "amqp heartbeat to send")));
 }
