@@ -1,6 +1,7 @@
 //! Sockets: listeners, one task per connection.
 
 pub mod amqp;
+mod buffer;
 mod connection;
 mod session;
 

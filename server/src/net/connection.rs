@@ -1,5 +1,6 @@
 //! One connection: a socket, a session, a queue of replies, and its line to the core.
 
+use super::buffer::Buffer;
 use super::{Effect, Session, Shared};
 use crate::clock::Clock;
 use crate::driver::inbox::{Gate, Permit, ReplySender};
@@ -17,8 +18,6 @@ use tokio::time::{Instant, Sleep};
 use waystation_core::Time;
 use waystation_core::api::{ConnId, Reply, Request};
 
-/// Bytes read at once: with this much at hand, the cost of the call is lost in that of the messages.
-const READ_BYTES: usize = 128 << 10;
 /// Batches of replies taken between two writes.
 const REPLIES_PER_TURN_MAX: usize = 64;
 /// How long a peer may take to read the last words to it.
@@ -102,7 +101,7 @@ impl<'a, S: Session> Connection<'a, S> {
     /// Serves the connection to its end. An error is the socket's.
     pub(super) async fn run(mut self, mut stream: TcpStream) -> io::Result<()> {
         let (mut reader, writer) = stream.split();
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = Buffer::new();
         let mut shutdown = Some(self.shared.shutdown.clone());
         let mut timer = Box::pin(tokio::time::sleep(FAR));
         loop {
@@ -113,7 +112,7 @@ impl<'a, S: Session> Connection<'a, S> {
             self.arm(&mut timer);
             let may_read = !self.closing && self.waiting.is_none() && !self.session.paused();
             let woken = tokio::select! {
-                read = reader.read(&mut buffer), if may_read => Woken::Read(read),
+                read = reader.read(buffer.room()), if may_read => Woken::Read(read),
                 ready = writer.writable(), if blocked => ready.map(|()| Woken::Writable)?,
                 Some(replies) = self.replies.recv() => Woken::Replies(replies),
                 permit = wait(&mut self.waiting), if self.waiting.is_some() => Woken::Permit(permit),
@@ -124,9 +123,10 @@ impl<'a, S: Session> Connection<'a, S> {
             match woken {
                 Woken::Read(Ok(0)) => return self.end_of_stream(),
                 Woken::Read(read) => {
-                    let bytes = &buffer[..read?];
-                    self.unpaid += bytes.len();
-                    self.session.bytes(self.clock.now(), bytes);
+                    let count = read?;
+                    self.unpaid += count;
+                    self.session.bytes(self.clock.now(), buffer.filled(count));
+                    buffer.adapt(count);
                 }
                 Woken::Writable => {}
                 Woken::Replies(replies) => self.take_replies(replies),
