@@ -38,9 +38,15 @@ pub(super) fn run(files: &Files, commands: &mut dyn Iterator<Item = Command>, qu
 /// Writes zeros under another name, and only a whole, durable file gets the name of a segment.
 fn created(files: &Files, file: FileId, bytes: u64) -> io::Result<()> {
     let path = files.folder.preparing_path_of(file);
-    let handle = File::create(&path)?;
-    zero(&handle, 0, bytes)?;
-    handle.sync_all()?;
+    let zeroed = File::create(&path).and_then(|handle| {
+        zero(&handle, 0, bytes)?;
+        handle.sync_all()
+    });
+    if zeroed.is_err() {
+        // On a full disk the half of a file would only keep others from writing. What matters is the first error.
+        _ = std::fs::remove_file(&path);
+    }
+    zeroed?;
     files.forget(file);
     std::fs::rename(&path, files.folder.path_of(file))?;
     files.folder.sync()
