@@ -32,6 +32,8 @@ pub struct Log {
     synced: u64,
     active: Active,
     next: Next,
+    /// Preparations under way: a second is asked for when the first turns out too small, and replaces it.
+    preparing: u32,
     /// The write whose sync is awaited, and the sequence it makes durable.
     in_flight: Option<(WriteId, u64)>,
     /// Whether the newest durable record is not yet followed by a mark.
@@ -108,6 +110,7 @@ impl Log {
             },
             active,
             next: Next::None,
+            preparing: 0,
             in_flight: None,
             unmarked: false,
             write_next,
@@ -276,7 +279,9 @@ impl Log {
 
     /// A segment was prepared.
     pub(crate) fn prepared(&mut self, segment: u64) {
-        if let Next::Requested { bytes } = self.next
+        self.preparing -= 1;
+        if self.preparing == 0
+            && let Next::Requested { bytes } = self.next
             && segment == self.active.segment + 1
         {
             self.next = Next::Ready { bytes };
@@ -335,6 +340,7 @@ impl Log {
         let file = FileId::Segment(self.active.segment + 1);
         self.commands.push_back(Command::Prepare { file, bytes, recycle });
         self.next = Next::Requested { bytes };
+        self.preparing += 1;
     }
 
     fn roll(&mut self, capacity: u64) {
