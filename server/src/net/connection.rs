@@ -136,7 +136,12 @@ impl<'a, S: Session> Connection<'a, S> {
                 }
                 Woken::Login(result) => {
                     self.login = None;
+                    let refused = result.is_err();
                     self.session.authenticated(self.clock.now(), result);
+                    if refused {
+                        // It is in the log already, with the reason.
+                        drop(self.session.take_fault());
+                    }
                 }
                 Woken::Timer if self.closing => return Err(io::ErrorKind::TimedOut.into()),
                 Woken::Timer => {
