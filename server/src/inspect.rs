@@ -209,9 +209,9 @@ impl Scan<'_> {
 
     fn record(&mut self, header: &Header, body_at: Position, body: &[u8]) -> Result<()> {
         if header.kind == Kind::Segment
-            && let Err(cause) = check_segment(body_at.segment, body)
+            && let Err(cause) = check_segment(body_at.segment, body, self.lengths[&body_at.segment])
         {
-            bail!("{cause}");
+            self.damaged(&cause)?;
         }
         let found = self
             .contents
