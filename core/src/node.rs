@@ -297,11 +297,15 @@ impl Node {
     /// A node on a data folder that holds `listing`. It reads the folder, then says [`Output::Ready`].
     #[must_use]
     pub fn open(config: Config, listing: Listing, now: Now) -> Self {
-        let recover = Recover::new(config, listing, now);
-        Self {
-            now,
-            state: State::Recovering(Box::new(recover)),
-            outputs: VecDeque::new(),
+        match Recover::new(config, listing, now) {
+            Ok(recover) => {
+                let state = State::Recovering(Box::new(recover));
+                Self { now, state, outputs: VecDeque::new() }
+            }
+            Err(cause) => {
+                let outputs = VecDeque::from([Output::Halt(cause)]);
+                Self { now, state: State::Halted, outputs }
+            }
         }
     }
 

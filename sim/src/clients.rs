@@ -186,7 +186,7 @@ impl Clients {
                 Reply::Blocked { .. } => client.blocked = true,
                 Reply::Unblocked => client.blocked = false,
                 Reply::Channel { reply, .. } => drained += client.hear(reply),
-                Reply::Connected | Reply::Disconnected | Reply::Refused(_) | Reply::Failed(_) => {}
+                Reply::Hold | Reply::GoOn | Reply::Connected | Reply::Disconnected | Reply::Refused(_) | Reply::Failed(_) => {}
             }
         }
         let mut requests = Vec::new();

@@ -245,7 +245,9 @@ fn seen(channel: &mut Channel, when: When, delivery: &Delivery<'_>, ledger: &mut
 
 fn settle(channel: &mut Channel, tag: u64, outcome: Outcome, ledger: &mut Ledger) {
     let Some((queue, id)) = channel.held.remove(&tag) else { return };
-    channel.holding.values_mut().for_each(|held| drop(held.remove(&tag)));
+    for held in channel.holding.values_mut() {
+        held.remove(&tag);
+    }
     match outcome {
         Outcome::Ack => {
             channel.settled.push((queue, id));

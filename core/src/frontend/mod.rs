@@ -25,6 +25,10 @@ use crate::shard::{ConsumerId, GroupId, Input, Token};
 use channel::Channel;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// Bytes of one connection's requests that wait in line before it is held: some thousands of declarations, or a few
+/// large messages.
+const CONNECTION_LINE_BYTES_MAX: u64 = 1 << 20;
+
 /// The frontend.
 #[derive(Debug)]
 pub(crate) struct Frontend {
@@ -69,6 +73,9 @@ struct Connection {
     /// Bytes of messages on their way to the peer.
     unread_bytes: u64,
     paused: bool,
+    /// Bytes of its requests that wait in line, and whether it was told to hold.
+    waiting_bytes: u64,
+    held: bool,
     replies: Vec<Reply>,
     /// The session has ended; what belonged to it is being removed.
     ending: bool,
@@ -190,7 +197,7 @@ impl Frontend {
                 guard: crate::shard::Guard::default(),
             }
         } else {
-            Input::Purge { token, queue }
+            Input::Purge { token, queue, behind: false }
         });
     }
 
@@ -258,6 +265,8 @@ impl Frontend {
             channels_max,
             unread_bytes: 0,
             paused: false,
+            waiting_bytes: 0,
+            held: false,
             replies: Vec::new(),
             ending: false,
         };
@@ -382,11 +391,8 @@ impl Frontend {
         let channel = self.channels.get_mut(&group).expect("the channel is open");
         let consumers = std::mem::take(&mut channel.consumers);
         let mut returned = channel.deliveries.take_upto(0).expect("all of them");
-        self.backlog_bytes -= channel
-            .backlog
-            .drain(..)
-            .map(|request| backlog_bytes(&request))
-            .sum::<u64>();
+        let conn = channel.conn;
+        let forgotten: u64 = channel.backlog.drain(..).map(|request| backlog_bytes(&request)).sum();
         if let Some(transaction) = channel.transaction.take() {
             returned.extend(transaction.settles.into_iter().map(|(delivered, _)| delivered));
         }
@@ -395,7 +401,7 @@ impl Frontend {
             self.to_shard.push_back(Input::Cancel { consumer });
         }
         self.settle_all(returned, crate::api::Outcome::Requeue);
-        self.update_blocked();
+        self.leave_line(conn, forgotten);
     }
 
     /// The channel fails: the peer is told, and nothing more is done on it.
@@ -429,6 +435,31 @@ impl Frontend {
             connection.paused = true;
             self.to_shard.push_back(Input::Pause { conn, paused: true });
         }
+    }
+
+    /// Requests of a connection wait in line. A peer that does not wait for answers is held back (G14).
+    fn join_line(&mut self, conn: ConnId, bytes: u64) {
+        self.backlog_bytes += bytes;
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.waiting_bytes += bytes;
+            if !connection.held && connection.waiting_bytes > CONNECTION_LINE_BYTES_MAX {
+                connection.held = true;
+                self.reply(conn, Reply::Hold);
+            }
+        }
+        self.update_blocked();
+    }
+
+    fn leave_line(&mut self, conn: ConnId, bytes: u64) {
+        self.backlog_bytes -= bytes;
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.waiting_bytes -= bytes;
+            if connection.held && connection.waiting_bytes <= CONNECTION_LINE_BYTES_MAX / 2 {
+                connection.held = false;
+                self.reply(conn, Reply::GoOn);
+            }
+        }
+        self.update_blocked();
     }
 
     fn update_blocked(&mut self) {

@@ -55,6 +55,7 @@ impl Frontend {
             }
             return;
         }
+        channel.behind = true;
         let token = number.map(|number| Token::Publish(group, number));
         self.to_shard.push_back(Input::Publish { token, publish });
     }

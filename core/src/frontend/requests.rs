@@ -22,9 +22,9 @@ impl Frontend {
             return;
         }
         if channel.waiting.is_some() {
-            self.backlog_bytes += backlog_bytes(&request);
+            let (conn, bytes) = (channel.conn, backlog_bytes(&request));
             channel.backlog.push_back(request);
-            self.update_blocked();
+            self.join_line(conn, bytes);
             return;
         }
         if let Err((operation, cause)) = self.perform(now, group, request) {
@@ -39,7 +39,8 @@ impl Frontend {
             && !channel.failed
             && let Some(request) = channel.backlog.pop_front()
         {
-            self.backlog_bytes -= backlog_bytes(&request);
+            let conn = channel.conn;
+            self.leave_line(conn, backlog_bytes(&request));
             if let Err((operation, cause)) = self.perform(now, group, request) {
                 self.fail(group, operation, cause);
             }
@@ -67,7 +68,8 @@ impl Frontend {
             R::Get { queue, no_ack } => {
                 let (queue, _) = self.find(group, &queue).map_err(|cause| (Operation::Get, cause))?;
                 let token = self.await_answer(group, Operation::Get, true, Then::Got { no_ack });
-                self.to_shard.push_back(Input::Get { token, queue, no_ack });
+                let behind = self.catch_up(group);
+                self.to_shard.push_back(Input::Get { token, queue, no_ack, behind });
             }
             topology => self.perform_on_topology(now, group, topology)?,
         }
@@ -85,6 +87,12 @@ impl Frontend {
     pub(super) fn change(&mut self, group: GroupId, operation: Operation, change: Change, guard: Guard, reply: bool, then: Then) {
         let token = self.await_answer(group, operation, reply, then);
         self.to_shard.push_back(Input::Change { token, change, guard });
+    }
+
+    /// Whether the next request has to wait for what the channel published before: it must see it (G11).
+    pub(super) fn catch_up(&mut self, group: GroupId) -> bool {
+        let channel = self.channels.get_mut(&group).expect("the channel is open");
+        std::mem::take(&mut channel.behind)
     }
 
     pub(super) fn say_if(&mut self, group: GroupId, reply: bool, what: ChannelReply) {

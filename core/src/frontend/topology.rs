@@ -42,7 +42,8 @@ impl Frontend {
             R::PurgeQueue { name, reply } => {
                 let (queue, _) = self.find(group, &name).map_err(|cause| (Operation::PurgeQueue, cause))?;
                 let token = self.await_answer(group, Operation::PurgeQueue, reply, Then::Purged);
-                self.to_shard.push_back(Input::Purge { token, queue });
+                let behind = self.catch_up(group);
+                self.to_shard.push_back(Input::Purge { token, queue, behind });
                 Ok(())
             }
             R::DeleteQueue { name, if_unused, if_empty, reply } => {
@@ -240,12 +241,7 @@ impl Frontend {
         } = flags;
         if passive {
             let (queue, name) = self.find(group, &name)?;
-            self.channels.get_mut(&group).expect("open").last_queue = Some(name.clone());
-            let token = self.await_answer(group, Operation::DeclareQueue, reply, Then::Declared { name });
-            self.to_shard.push_back(Input::Count {
-                token,
-                queue: Some(queue),
-            });
+            self.count_declared(group, queue, name, reply);
             return Ok(());
         }
         let policy = Policy::parse(&arguments)?;
@@ -270,8 +266,7 @@ impl Frontend {
         if let Some(id) = self.catalog.queue_id(&vhost, &name) {
             self.find(group, &name)?;
             self.catalog.queue(id).expect("found by name").equivalent(&definition)?;
-            let token = self.await_answer(group, Operation::DeclareQueue, reply, Then::Declared { name });
-            self.to_shard.push_back(Input::Count { token, queue: Some(id) });
+            self.count_declared(group, id, name, reply);
             return Ok(());
         }
         if is_reserved(&name) && !generated {
@@ -298,6 +293,14 @@ impl Frontend {
             Then::Declared { name },
         );
         Ok(())
+    }
+
+    /// The queue is there: its counts are the answer.
+    fn count_declared(&mut self, group: GroupId, queue: QueueId, name: Name, reply: bool) {
+        self.channels.get_mut(&group).expect("the channel is open").last_queue = Some(name.clone());
+        let token = self.await_answer(group, Operation::DeclareQueue, reply, Then::Declared { name });
+        let queue = Some(queue);
+        self.to_shard.push_back(Input::Count { token, queue });
     }
 
     fn delete_queue(&mut self, group: GroupId, name: &Name, guard: Guard, reply: bool) -> Result<(), Cause> {

@@ -149,21 +149,9 @@ impl Log {
         self.term
     }
 
-    /// Where the next record goes.
-    pub(crate) const fn end(&self) -> Position {
-        Position {
-            segment: self.active.segment,
-            offset: self.active.offset as u32,
-        }
-    }
-
     /// The segment being written.
     pub(crate) const fn active_segment(&self) -> u64 {
         self.active.segment
-    }
-
-    pub(crate) const fn sequence_next(&self) -> u64 {
-        self.sequence_next
     }
 
     /// Makes room for `bytes` of records (the sum of [`record_bytes`]) in one segment, rolling into the next if need be.

@@ -124,7 +124,11 @@ impl Shard {
             body_bytes: message.body().len() as u32,
             live: true,
             delivered: false,
-            expires_ms: ttl_ms.map_or(0, |ttl| time_ms.saturating_add(ttl.min(DURATION_MS_MAX)).max(1)),
+            expires_ms: match ttl_ms {
+                None => 0,
+                Some(0) => Slot::AT_ONCE,
+                Some(ttl) => time_ms.saturating_add(ttl.min(DURATION_MS_MAX)),
+            },
             message: Some(message.clone()),
         };
         let (bytes, logged) = (slot.bytes, slot.is_logged());
@@ -152,7 +156,9 @@ impl Shard {
                     self.drop_page(id, page);
                 } else {
                     let span = self.queues[&id].index.span(page, *first, *last);
-                    span.for_each(|sequence| drop(self.apply_settle_one(id, sequence)));
+                    span.for_each(|sequence| {
+                        self.apply_settle_one(id, sequence);
+                    });
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::entry::parse_message;
 use super::index::page_of;
-use super::page::{MESSAGE_HEAD_BYTES, Sequence};
+use super::page::{MESSAGE_HEAD_BYTES, Sequence, Slot};
 use super::queue::{Death, Head, Holder, Queue};
 use super::{ConsumerId, Delivery, Output, Shard};
 use crate::catalog::{Change, QueueId};
@@ -103,19 +103,25 @@ impl Shard {
 
     /// The next consumer, in turn, that may have a message.
     fn choose_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
+        let queue = &self.queues[&id];
+        let turn = queue.consumers.iter().position(|consumer| self.has_credit(*consumer))?;
         let queue = self.queues.get_mut(&id).expect("it is being served");
-        for _ in 0..queue.consumers.len() {
-            let next = queue.consumers.pop_front().expect("counted");
-            queue.consumers.push_back(next);
-            let consumer = &self.consumers[&next];
-            let group = &self.groups[&consumer.spec.group];
-            let full = consumer.unsettled >= consumer.spec.max
-                || (!consumer.spec.no_ack && group.max.is_some_and(|max| group.unsettled >= max));
-            if !full && !self.paused.contains(&consumer.spec.conn) {
-                return Some(next);
-            }
-        }
-        None
+        queue.consumers.rotate_left(turn + 1);
+        queue.consumers.back().copied()
+    }
+
+    /// Whether somebody could take a message now.
+    fn waits_for(&self, id: QueueId) -> bool {
+        let queue = &self.queues[&id];
+        !queue.gets.is_empty() || queue.consumers.iter().any(|consumer| self.has_credit(*consumer))
+    }
+
+    fn has_credit(&self, id: ConsumerId) -> bool {
+        let consumer = &self.consumers[&id];
+        let group = &self.groups[&consumer.spec.group];
+        consumer.unsettled < consumer.spec.max
+            && (consumer.spec.no_ack || group.max.is_none_or(|max| group.unsettled < max))
+            && !self.paused.contains(&consumer.spec.conn)
     }
 
     fn deliver(&mut self, id: QueueId, sequence: Sequence, taker: Option<ConsumerId>) {
@@ -189,11 +195,12 @@ impl Shard {
 
     /// Removes the head if its time is over. Whether it was.
     fn expired(&mut self, id: QueueId, sequence: Sequence) -> bool {
-        let queue = self.queues.get_mut(&id).expect("it is being served");
-        let expires_ms = queue.index.slot(sequence).expect("the head is in memory").expires_ms;
-        if expires_ms == 0 || expires_ms > self.time_ms {
+        let slot = self.queues[&id].index.slot(sequence).expect("the head is in memory");
+        let over = slot.expires_ms != 0 && slot.expires_ms <= self.time_ms;
+        if !over || (slot.expires_ms == Slot::AT_ONCE && self.waits_for(id)) {
             return false;
         }
+        let queue = self.queues.get_mut(&id).expect("it is being served");
         queue.take(sequence);
         self.counters.expired += 1;
         self.die(id, sequence, Death::Expired);
@@ -425,7 +432,7 @@ impl Shard {
             let Some(queue) = self.queues.get_mut(&id) else {
                 continue;
             };
-            let logged = queue.index.slot(sequence).is_some_and(super::page::Slot::is_logged);
+            let logged = queue.index.slot(sequence).is_some_and(Slot::is_logged);
             if logged && let Some(bytes) = queue.index.uncache(sequence) {
                 self.cache.forget(bytes);
             }

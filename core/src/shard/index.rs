@@ -106,7 +106,7 @@ impl Index {
         let sequence = self.next;
         self.live += 1;
         self.body_bytes += u64::from(slot.body_bytes);
-        let page = self.pages.entry(page_of(sequence)).or_insert_with(Page::new);
+        let page = self.pages.entry(page_of(sequence)).or_insert_with(Page::in_memory);
         assert_eq!(usize::from(page.filled), slot_of(sequence), "pages are filled in order");
         page.push(slot);
         self.next += 1;

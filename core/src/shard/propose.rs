@@ -71,12 +71,14 @@ pub(super) struct Flight {
     pub(super) bytes: u64,
 }
 
-/// Who waits for everything before to be durable.
+/// Who waits for everything before to be durable: what makes an operation linearizable (G11).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Barrier {
     Count { token: Token, queue: Option<QueueId> },
     Commit { token: Token },
     Purged { token: Token, messages: u64 },
+    Purge { token: Token, queue: QueueId },
+    Get { token: Token, queue: QueueId, no_ack: bool },
 }
 
 impl Batch {
@@ -475,7 +477,7 @@ impl Shard {
     }
 
     /// Answers when everything proposed so far is applied.
-    fn wait(&mut self, barrier: Barrier) {
+    pub(super) fn wait(&mut self, barrier: Barrier) {
         let mut until = self.batch.proposed;
         until.writes += u64::from(!self.batch.settles.is_empty());
         self.batch.barriers.push_back((until, barrier));
@@ -504,6 +506,8 @@ impl Shard {
                     consumers,
                 });
             }
+            Barrier::Purge { token, queue } => self.purge(token, queue),
+            Barrier::Get { token, queue, no_ack } => self.get(token, queue, no_ack),
             Barrier::Commit { token } => self.output(Output::Committed { token }),
             Barrier::Purged { token, messages } => self.output(Output::Purged { token, messages }),
         }

@@ -57,7 +57,13 @@ pub(crate) enum Progress {
 }
 
 impl Recover {
-    pub(crate) fn new(config: Config, listing: Listing, now: Now) -> Self {
+    /// # Errors
+    /// [`HaltCause::Damaged`] if there are segments but no superblock: it is made before them (G17).
+    pub(crate) fn new(config: Config, listing: Listing, now: Now) -> Result<Self, HaltCause> {
+        if listing.superblock.is_none() && !listing.segments.is_empty() {
+            let what = "the file is missing, and there are segments that it should speak of";
+            return Err(HaltCause::Damaged { file: FileId::Superblock, offset: 0, what });
+        }
         let empty = End {
             segment: 1,
             offset: 0,
@@ -86,7 +92,7 @@ impl Recover {
         if matches!(recover.stage, Stage::Prepare) {
             recover.prepare();
         }
-        recover
+        Ok(recover)
     }
 
     pub(crate) fn handle(&mut self, event: Event) -> Progress {
@@ -230,8 +236,7 @@ impl Recover {
     }
 
     fn ended(&mut self, end: End, torn: bool, term: u64) -> Result<(), HaltCause> {
-        if self.superblock.manifest.is_some() && self.manifest.is_none() {
-            let (at, _) = self.superblock.manifest.expect("checked");
+        if let Some((at, _)) = self.superblock.manifest.filter(|_| self.manifest.is_none()) {
             let (file, offset) = (FileId::Segment(at.segment), u64::from(at.offset));
             return Err(HaltCause::Damaged {
                 file,

@@ -91,7 +91,7 @@ impl Space {
             .map(|(segment, _)| *segment)
             .filter(dead)
             .collect();
-        dead.iter().for_each(|segment| drop(self.known.remove(segment)));
+        self.known.retain(|segment, _| dead.binary_search(segment).is_err());
         dead
     }
 
@@ -106,11 +106,6 @@ impl Space {
             .min()
             .filter(|(found, _)| *found < share)
             .map(|(_, segment)| segment)
-    }
-
-    /// Live bytes of one segment.
-    pub(super) fn live(&self, segment: u64) -> u64 {
-        self.segments.get(&segment).copied().unwrap_or(0)
     }
 
     /// Segments, and live bytes in all of them.
