@@ -38,8 +38,8 @@ struct Client {
     held: VecDeque<u64>,
     /// Gets under way: whether each is settled by being sent.
     gets: VecDeque<bool>,
-    /// Until the answer to a recover, tags may be void.
-    recovering: bool,
+    /// Recovers under way: until they are answered, tags may be void.
+    recovering: u32,
     blocked: bool,
     /// Answers that the drainer waits for, and how often all queues were empty.
     counts: BTreeMap<String, u32>,
@@ -82,7 +82,7 @@ impl Clients {
             order: 0,
             held: VecDeque::new(),
             gets: VecDeque::new(),
-            recovering: false,
+            recovering: 0,
             blocked: false,
             counts: BTreeMap::new(),
             asked: false,
@@ -303,7 +303,7 @@ impl Clients {
         let client = &mut self.clients[at];
         let conn = client.conn.expect("connected");
         let mut requests = Vec::new();
-        let works = if client.recovering { 0 } else { rng.random_range(0..20) };
+        let works = if client.recovering > 0 { 0 } else { rng.random_range(0..20) };
         for _ in 0..works {
             let Some(tag) = client.held.pop_front() else { break };
             if rng.random_range(0..1000) < forgetful {
@@ -328,7 +328,7 @@ impl Clients {
         }
         match rng.random_range(0..200) {
             0 => {
-                client.recovering = true;
+                client.recovering += 1;
                 acts.push(Act::Send { conn, requests: vec![on_channel(ChannelRequest::Recover { reply: true })] });
             }
             1 => {
@@ -359,14 +359,14 @@ impl Clients {
             _ => ChannelRequest::Get { queue: Name::from(queue), no_ack: rng.random_bool(0.3) },
         };
         let mut requests = Vec::new();
-        while !client.recovering
+        while client.recovering == 0
             && let Some(tag) = client.held.pop_front()
         {
             let outcome = [Outcome::Ack, Outcome::Ack, Outcome::Reject, Outcome::Requeue][rng.random_range(0..4)];
             requests.push(settle(tag, false, outcome));
         }
         match &request {
-            ChannelRequest::Recover { .. } => client.recovering = true,
+            ChannelRequest::Recover { .. } => client.recovering += 1,
             ChannelRequest::Get { no_ack, .. } => client.gets.push_back(*no_ack),
             _ => {}
         }
@@ -410,7 +410,7 @@ impl Client {
         self.unconfirmed.clear();
         self.held.clear();
         self.gets.clear();
-        self.recovering = false;
+        self.recovering = 0;
         self.blocked = false;
         self.counts.clear();
         self.asked = false;
@@ -440,7 +440,7 @@ impl Client {
             }
             ChannelReply::Recovered => {
                 self.held.clear();
-                self.recovering = false;
+                self.recovering -= 1;
                 0
             }
             ChannelReply::Confirm { tag, multiple: true, .. } => {

@@ -4,7 +4,7 @@
 //! however long the run is.
 
 use crate::plan::Kind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// A guarantee was broken.
@@ -42,13 +42,15 @@ pub struct Published {
 }
 
 /// A message in a queue.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct InQueue {
     delivered: u32,
     /// The node's life in which it was delivered last.
     life: u32,
+    /// The step in which it was delivered last.
+    step: u64,
     /// Who holds it, in this life.
-    holder: Option<u64>,
+    holders: Vec<u64>,
     /// Settled by acknowledgement (or by being sent without one), or purged.
     settled: bool,
     /// That is durable.
@@ -80,6 +82,8 @@ pub struct Ledger {
     /// The newest order that a channel saw of a publisher in a queue.
     first_at: BTreeMap<(usize, u32, u64), u64>,
     life: u32,
+    /// Messages delivered while another held them: one of the two must have let go by the end of the step.
+    suspects: BTreeSet<(usize, u64)>,
     /// Counts for the proof that the run did something.
     pub counters: Counters,
     violation: Option<Violation>,
@@ -134,6 +138,7 @@ impl Ledger {
             first: BTreeMap::new(),
             first_at: BTreeMap::new(),
             life: 0,
+            suspects: BTreeSet::new(),
             counters: Counters::default(),
             violation: None,
         }
@@ -199,17 +204,26 @@ impl Ledger {
         self.counters.settled += 1;
         let dead_letters = self.dead_letters(queue);
         if let Some(entry) = self.entries.get_mut(&(queue, id)) {
-            entry.holder = None;
+            entry.holders.clear();
             entry.rejected = rejected && dead_letters;
             entry.settled = true;
         }
     }
 
-    /// Its holder gave it back.
-    pub fn returned(&mut self, queue: usize, id: u64) {
+    /// A holder gave it back, or is gone.
+    pub fn returned(&mut self, queue: usize, id: u64, holder: u64) {
         self.counters.returned += 1;
         if let Some(entry) = self.entries.get_mut(&(queue, id)) {
-            entry.holder = None;
+            entry.holders.retain(|held_by| *held_by != holder);
+        }
+    }
+
+    /// A step is over: what left to several connections in it had no order between them, what comes next has.
+    pub fn step_over(&mut self, at: u64) {
+        for (queue, id) in std::mem::take(&mut self.suspects) {
+            if self.entries[&(queue, id)].holders.len() > 1 {
+                self.fail("G3", at, format!("message {id} of queue {queue} was delivered while another holds it"));
+            }
         }
     }
 
@@ -221,8 +235,8 @@ impl Ledger {
         }
     }
 
-    /// Ready messages of a queue are being dropped by a client: any message may go.
-    pub fn purging(&mut self, queue: usize) {
+    /// Ready messages of a queue were dropped by a client: whatever was published by now may have gone.
+    pub fn purged(&mut self, queue: usize) {
         self.counters.purged += 1;
         let ids: Vec<u64> = self.messages.iter().filter(|(_, m)| m.queues.contains(&queue)).map(|(id, _)| *id).collect();
         let dead = self.kinds[queue] == Kind::Dead;
@@ -239,7 +253,7 @@ impl Ledger {
         let transient: Vec<usize> =
             (0..self.kinds.len()).filter(|queue| self.kinds[*queue] == Kind::Transient).collect();
         for ((queue, _), entry) in &mut self.entries {
-            entry.holder = None;
+            entry.holders.clear();
             entry.expendable |= transient.contains(queue);
         }
     }
@@ -253,8 +267,8 @@ impl Ledger {
                 continue;
             }
             for queue in &message.queues {
-                let entry = self.entries.get(&(*queue, *id)).copied().unwrap_or_default();
-                let grave = self.entries.get(&(dead, *id)).copied().unwrap_or_default();
+                let entry = self.entries.get(&(*queue, *id)).cloned().unwrap_or_default();
+                let grave = self.entries.get(&(dead, *id)).cloned().unwrap_or_default();
                 let out = (entry.settled && !entry.rejected) || entry.expendable;
                 let buried = self.dead_letters(*queue) && (grave.settled || grave.expendable);
                 if !out && !buried && self.kinds[*queue] != Kind::Transient {
@@ -320,14 +334,17 @@ impl Ledger {
         let sources = self.messages[&id].queues.iter().filter(|queue| self.dead_letters(**queue)).count() as u32;
         let entry = self.entries.entry((queue, id)).or_default();
         let mut broken = None;
-        let same_life = entry.delivered > 0 && entry.life == life;
+        // What left in one step to several connections has no order between them.
+        let earlier = entry.delivered > 0 && entry.step != seen.step;
+        let same_life = earlier && entry.life == life;
         if entry.settled_durably && !dead {
             broken = Some(("G2", "was delivered after its settlement was durable"));
         } else if same_life && entry.settled && !dead {
             broken = Some(("G2", "was delivered after it was settled"));
-        } else if same_life && entry.holder.is_some() && !dead {
-            broken = Some(("G3", "was delivered while another holds it"));
-        } else if entry.delivered > 0 && !seen.redelivered && !dead {
+        } else if !entry.holders.is_empty() && !dead {
+            self.suspects.insert((queue, id));
+        }
+        if earlier && !seen.redelivered && !dead {
             broken = Some(("G3", "was delivered again without the redelivered flag"));
         }
         if dead && !seen.redelivered {
@@ -339,8 +356,10 @@ impl Ledger {
         }
         entry.delivered += 1;
         entry.life = life;
-        entry.holder = (!seen.no_ack).then_some(seen.holder);
-        entry.settled |= seen.no_ack;
+        entry.step = seen.step;
+        entry.holders.extend((!seen.no_ack).then_some(seen.holder));
+        entry.settled = seen.no_ack;
+        entry.rejected = false;
         if let Some((guarantee, what)) = broken {
             self.fail(guarantee, seen.at, format!("message {id} of queue {queue} {what}"));
         }

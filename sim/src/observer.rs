@@ -12,6 +12,8 @@ type At = (ConnId, u16);
 struct Channel {
     /// Unique among all channels of the run.
     instance: u64,
+    /// It is being closed: what it is still given goes back.
+    closing: bool,
     /// Unsettled deliveries by tag: queue and message.
     held: BTreeMap<u64, (usize, u64)>,
     /// Consumers: queue and whether deliveries are settled by being sent.
@@ -21,6 +23,7 @@ struct Channel {
     limits: BTreeMap<String, u16>,
     holding: BTreeMap<String, BTreeSet<u64>>,
     gets: VecDeque<(usize, bool)>,
+    purges: VecDeque<usize>,
     /// Publishes in confirm mode that wait, by number.
     pending: BTreeMap<u64, u64>,
     numbers: u64,
@@ -45,7 +48,9 @@ impl Observer {
     }
 
     /// The node died.
-    pub(crate) fn crashed(&mut self) {
+    pub(crate) fn crashed(&mut self, ledger: &mut Ledger) {
+        let purges = self.channels.values().flat_map(|channel| &channel.purges);
+        purges.for_each(|queue| ledger.purged(*queue));
         self.channels.clear();
     }
 
@@ -71,10 +76,24 @@ impl Observer {
         }
     }
 
+    /// The channel is being closed: what it holds goes back, once what it asked before is done.
     fn close(&mut self, at: At, ledger: &mut Ledger) {
-        if let Some(channel) = self.channels.remove(&at) {
-            channel.held.values().for_each(|(queue, id)| ledger.returned(*queue, *id));
+        if let Some(channel) = self.channels.get_mut(&at) {
+            channel.closing = true;
+            let holder = channel.instance;
+            let held = std::mem::take(&mut channel.held);
+            held.values().for_each(|(queue, id)| ledger.returned(*queue, *id, holder));
         }
+    }
+
+    /// It is closed, or all channels of the connection are.
+    fn closed(&mut self, conn: ConnId, number: Option<u16>, ledger: &mut Ledger) {
+        let gone = |(owner, channel): &At| *owner == conn && number.is_none_or(|number| number == *channel);
+        for (at, channel) in &self.channels {
+            // A purge may have been done without the answer being seen.
+            channel.purges.iter().filter(|_| gone(at)).for_each(|queue| ledger.purged(*queue));
+        }
+        self.channels.retain(|at, _| !gone(at));
     }
 
     fn on_channel(&mut self, at: At, request: &ChannelRequest, ledger: &mut Ledger) {
@@ -101,7 +120,7 @@ impl Observer {
             ChannelRequest::Get { no_ack, .. } => {
                 channel.gets.push_back((name.expect("a queue of the run"), *no_ack));
             }
-            ChannelRequest::PurgeQueue { .. } => ledger.purging(name.expect("a queue of the run")),
+            ChannelRequest::PurgeQueue { .. } => channel.purges.push_back(name.expect("a queue of the run")),
             ChannelRequest::DeclareQueue { reply: true, .. } => {
                 let settled = std::mem::take(&mut channel.settled);
                 channel.trips.push_back(settled);
@@ -116,11 +135,6 @@ impl Observer {
                     settle(channel, tag, *outcome, ledger);
                 }
             }
-            ChannelRequest::Recover { .. } => {
-                let held = std::mem::take(&mut channel.held);
-                channel.holding.clear();
-                held.into_values().for_each(|(queue, id)| ledger.returned(queue, id));
-            }
             _ => {}
         }
     }
@@ -128,7 +142,12 @@ impl Observer {
     /// The node said something.
     pub(crate) fn reply(&mut self, when: When, conn: ConnId, reply: &Reply, ledger: &mut Ledger) {
         let When { at: at_ns, wall_ms, .. } = when;
-        let Reply::Channel { channel: number, reply } = reply else { return };
+        let (number, reply) = match reply {
+            Reply::Disconnected => return self.closed(conn, None, ledger),
+            Reply::Channel { channel, reply: ChannelReply::Closed } => return self.closed(conn, Some(*channel), ledger),
+            Reply::Channel { channel, reply } => (channel, reply),
+            _ => return,
+        };
         let Some(channel) = self.channels.get_mut(&(conn, *number)) else { return };
         match reply {
             ChannelReply::Deliver { consumer, tag, redelivered, message } => {
@@ -151,6 +170,11 @@ impl Observer {
                 seen(channel, when, &delivery, ledger);
             }
             ChannelReply::Empty => drop(channel.gets.pop_front()),
+            ChannelReply::QueuePurged { .. } => {
+                if let Some(queue) = channel.purges.pop_front() {
+                    ledger.purged(queue);
+                }
+            }
             ChannelReply::QueueDeclared { .. } => {
                 let durable = channel.trips.pop_front().unwrap_or_default();
                 durable.into_iter().for_each(|(queue, id)| ledger.settled_durably(queue, id));
@@ -168,10 +192,18 @@ impl Observer {
                     }
                 }
             }
+            // A recover waits its turn on the channel: what it returns is what is held when it is answered.
+            ChannelReply::Recovered => {
+                let held = std::mem::take(&mut channel.held);
+                channel.holding.clear();
+                let holder = channel.instance;
+                held.into_values().for_each(|(queue, id)| ledger.returned(queue, id, holder));
+            }
             ChannelReply::Failed(fault) => {
                 let what = format!("{conn:?} {:?}: {}; held {:?}, consumers {:?}", fault.operation, fault.cause, channel.held, channel.consumers);
                 let held = std::mem::take(&mut channel.held);
-                held.into_values().for_each(|(queue, id)| ledger.returned(queue, id));
+                let holder = channel.instance;
+                held.into_values().for_each(|(queue, id)| ledger.returned(queue, id, holder));
                 ledger.fail("G11", at_ns, format!("a correct request failed: {what}"));
             }
             _ => {}
@@ -204,6 +236,10 @@ fn seen(channel: &mut Channel, when: When, delivery: &Delivery<'_>, ledger: &mut
         && !no_ack
     {
         channel.held.insert(tag, (queue, id));
+        if channel.closing {
+            channel.held.clear();
+            ledger.returned(queue, id, holder);
+        }
     }
 }
 
@@ -216,7 +252,7 @@ fn settle(channel: &mut Channel, tag: u64, outcome: Outcome, ledger: &mut Ledger
             ledger.settled(queue, id, false);
         }
         Outcome::Reject => ledger.settled(queue, id, true),
-        Outcome::Requeue => ledger.returned(queue, id),
+        Outcome::Requeue => ledger.returned(queue, id, channel.instance),
     }
 }
 

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use waystation_core::api::{ConnId, Reply, Request};
 use waystation_core::disk::{Command, Event};
-use waystation_core::node::{Config, Input, Node, Output};
+use waystation_core::node::{AdminReply, AdminRequest, Config, Input, Node, Output};
 use waystation_core::{Machine, Now, Time, Wall};
 
 /// Virtual time within which, once faults have stopped, everything must come out (G15).
@@ -86,6 +86,7 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
         }
     }
     if world.ledger.violation().is_none() {
+        world.empty();
         world.ledger.drained(world.now);
     }
     let report = Report { virtual_ns: world.now, ledger: world.ledger.counters, disk: world.disk.counters, ..world.report };
@@ -164,6 +165,7 @@ impl World {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::ToNode { conn, requests, life } if life == self.life && self.ready => {
+                if std::env::var("SIM_TRACE").is_ok() { eprintln!("{} -> {conn:?} {requests:?}", self.now); }
                 for request in &requests {
                     self.observer.request(conn, request, &mut self.ledger);
                 }
@@ -216,6 +218,7 @@ impl World {
             match output {
                 Output::Disk(command) => self.disk_command(command),
                 Output::Client { conn, replies } => {
+                    if std::env::var("SIM_TRACE").is_ok() { eprintln!("{} <- {conn:?} {replies:?}", self.now); }
                     for reply in &replies {
                         let when = When { at: self.now, step: self.report.steps, wall_ms: now.wall.0 };
                         self.observer.reply(when, conn, reply, &mut self.ledger);
@@ -239,6 +242,7 @@ impl World {
                 Output::Admin { .. } | Output::Stopped => {}
             }
         }
+        self.ledger.step_over(self.now);
         let Some(node) = &mut self.node else { return };
         if self.report.steps.is_multiple_of(16) {
             node.check();
@@ -271,6 +275,20 @@ impl World {
             5 * MS
         };
         self.at(delay, Happening::Finish { job, life });
+    }
+
+    /// Nothing is left in any queue, neither ready nor in anybody's hands.
+    fn empty(&mut self) {
+        let now = self.clock();
+        let node = self.node.as_mut().expect("the node runs at the end");
+        node.handle(now, Input::Admin { id: 0, request: AdminRequest::Queues { vhost: None } });
+        while let Some(output) = node.poll() {
+            let Output::Admin { reply: AdminReply::Queues(queues), .. } = output else { continue };
+            for queue in queues.iter().filter(|queue| queue.messages_ready + queue.messages_unsettled > 0) {
+                let (name, ready, held) = (&queue.name, queue.messages_ready, queue.messages_unsettled);
+                self.ledger.fail("G3", now.mono.0, format!("{name} was emptied and holds {ready} ready, {held} unsettled"));
+            }
+        }
     }
 
     fn perform(&mut self, acts: Vec<Act>) {
@@ -311,7 +329,7 @@ impl World {
         self.disk_free_at = 0;
         self.disk.crash(&mut self.seeds.crash, self.plan.survival);
         self.ledger.crashed();
-        self.observer.crashed();
+        self.observer.crashed(&mut self.ledger);
         self.ready = false;
         self.clients.crashed();
         self.arrivals.clear();

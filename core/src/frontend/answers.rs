@@ -98,6 +98,9 @@ impl Frontend {
                 self.resume(now, group);
             }
             Asked::End(conn) => self.connection_ended(conn),
+            Asked::Closed(conn, channel) => {
+                self.reply(conn, Reply::Channel { channel, reply: ChannelReply::Closed });
+            }
             Asked::Admin(id) => {
                 let messages = match answer {
                     Answer::Purged(messages) | Answer::Changed(Ok((_, messages))) => messages,
@@ -130,6 +133,10 @@ impl Frontend {
         if self.channels[&group].failed {
             return self.answer_nobody(answer);
         }
+        // Every answer but these waited for what the channel had settled before.
+        let waited = !matches!(answer, Answer::Consuming(_) | Answer::Got(..));
+        let channel = self.channels.get_mut(&group).expect("the channel is open");
+        channel.unsure &= !waited;
         let said = match (then, answer) {
             (Then::Consuming { consumer, id }, Answer::Consuming(result)) => {
                 if result.is_err() {
@@ -139,7 +146,7 @@ impl Frontend {
                 result.map(|()| ChannelReply::Consuming { consumer })
             }
             (_, Answer::Changed(Err(cause)) | Answer::Consuming(Err(cause))) => Err(cause),
-            (Then::Say(said), Answer::Changed(Ok(_))) => Ok(said),
+            (Then::Say(said), Answer::Changed(Ok(_)) | Answer::Counted { .. }) => Ok(said),
             (Then::Declared { name }, Answer::Changed(Ok((_, ready)))) => Ok(ChannelReply::QueueDeclared {
                 name,
                 messages: clamp(ready),
@@ -234,6 +241,7 @@ impl Frontend {
     /// Everything that the connection asked for is durable; if one of its declarations came late, once more.
     fn connection_ended(&mut self, conn: ConnId) {
         if self.catalog.exclusive_queues(conn).is_empty() {
+            self.to_shard.push_back(Input::Pause { conn, paused: false });
             self.reply(conn, Reply::Disconnected);
         } else {
             self.end_connection(conn);

@@ -15,6 +15,10 @@ pub(super) struct Channel {
     pub(super) number: u16,
     /// It failed: requests are ignored until it is closed.
     pub(super) failed: bool,
+    /// It ends once the requests before are done; whether the session asked for it by itself and is answered.
+    pub(super) ending: Option<bool>,
+    /// Settled something since the last answer that waited for it to be durable.
+    pub(super) unsure: bool,
     /// The request whose answer the shard owes; those behind it wait.
     pub(super) waiting: Option<Waiting>,
     pub(super) backlog: VecDeque<ChannelRequest>,
@@ -99,6 +103,8 @@ impl Channel {
             conn,
             number,
             failed: false,
+            ending: None,
+            unsure: false,
             waiting: None,
             backlog: VecDeque::new(),
             deliveries: Deliveries::default(),

@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | `channel` | deliveries, confirms, modes |
-//! | `requests` | what sessions ask |
+//! | `requests`, `topology` | what sessions ask |
 //! | `publish` | routing a message |
 //! | `answers` | what the shard says |
 
@@ -15,6 +15,7 @@ mod answers;
 mod channel;
 mod publish;
 mod requests;
+mod topology;
 
 use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, Fault, Name, Object, Operation, Reply, Request};
 use crate::catalog::{Catalog, Change, QueueId};
@@ -86,6 +87,8 @@ enum Asked {
     Channel(GroupId),
     /// The end of a connection waits for everything before it.
     End(ConnId),
+    /// So does the end of a channel.
+    Closed(ConnId, u16),
     /// An operator, with the driver's number.
     Admin(u64),
     /// Nobody waits.
@@ -285,14 +288,24 @@ impl Frontend {
         }
     }
 
+    /// The connection ends once everything that it asked for before is done.
     fn disconnect(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
         connection.ending = true;
-        let groups: Vec<GroupId> = std::mem::take(&mut connection.channels).into_values().collect();
-        groups.into_iter().for_each(|group| self.end_channel(group));
-        self.end_connection(conn);
+        // It takes no more deliveries.
+        self.to_shard.push_back(Input::Pause { conn, paused: true });
+        let groups: Vec<GroupId> = connection.channels.values().copied().collect();
+        for group in groups {
+            self.channels.get_mut(&group).expect("the channel is open").ending.get_or_insert(false);
+            self.end_if_done(group);
+        }
+        self.end_connection_if_done(conn);
+    }
+
+    fn end_connection_if_done(&mut self, conn: ConnId) {
+        if self.connections.get(&conn).is_some_and(|connection| connection.ending && connection.channels.is_empty()) {
+            self.end_connection(conn);
+        }
     }
 
     /// Removes what belongs to the connection; says so once that is durable.
@@ -336,28 +349,33 @@ impl Frontend {
     }
 
     fn close_channel(&mut self, conn: ConnId, number: u16) {
-        let Some(connection) = self.connections.get_mut(&conn) else {
-            return;
-        };
-        let Some(group) = connection.channels.remove(&number) else {
-            return;
-        };
-        self.end_channel(group);
-        self.reply(
-            conn,
-            Reply::Channel {
-                channel: number,
-                reply: ChannelReply::Closed,
-            },
-        );
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(group) = connection.channels.get(&number).copied() else { return };
+        self.channels.get_mut(&group).expect("the channel is open").ending = Some(true);
+        self.end_if_done(group);
     }
 
-    /// A channel is gone: its consumers end, its deliveries return (G3).
-    fn end_channel(&mut self, group: GroupId) {
+    /// A channel that is to end does, if nothing asked before waits: its consumers end, its deliveries return (G3). The
+    /// answer says, too, that everything settled on it is durable (G2).
+    fn end_if_done(&mut self, group: GroupId) {
+        let Some(channel) = self.channels.get(&group) else { return };
+        let Some(answered) = channel.ending.filter(|_| channel.waiting.is_none() && channel.backlog.is_empty()) else {
+            return;
+        };
+        let (conn, number) = (channel.conn, channel.number);
         self.clear_channel(group);
+        self.tell_confirms(group);
         self.confirming.remove(&group);
         self.channels.remove(&group);
         self.to_shard.push_back(Input::Forget { group });
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.channels.remove(&number);
+        }
+        if answered {
+            let token = self.ask(Asked::Closed(conn, number));
+            self.to_shard.push_back(Input::Count { token, queue: None });
+        }
+        self.end_connection_if_done(conn);
     }
 
     fn clear_channel(&mut self, group: GroupId) {
@@ -394,7 +412,7 @@ impl Frontend {
             return;
         };
         connection.unread_bytes = connection.unread_bytes.saturating_sub(bytes);
-        if connection.paused && connection.unread_bytes <= window / 2 {
+        if connection.paused && !connection.ending && connection.unread_bytes <= window / 2 {
             connection.paused = false;
             self.to_shard.push_back(Input::Pause { conn, paused: false });
         }

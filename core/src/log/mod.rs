@@ -15,8 +15,8 @@ use superblock::{FORMAT_VERSION, Superblock};
 
 /// Kept free at the end of each segment for its seal.
 const SEAL_BYTES: usize = record_bytes(0);
-/// The first record of a segment: format version and shard, 4 and 8 bytes.
-const SEGMENT_BODY_BYTES: usize = 12;
+/// The first record of a segment: format version (u32), shard (u64), length of the file (u64).
+const SEGMENT_BODY_BYTES: usize = 20;
 /// Dead segments kept for recycling; more are deleted.
 const SPARES_MAX: usize = 2;
 /// Offsets in a segment are 32 bits wide.
@@ -358,6 +358,7 @@ impl Log {
         let mut body = Body::default();
         body.tail().extend(FORMAT_VERSION.to_le_bytes());
         body.tail().extend(0_u64.to_le_bytes());
+        body.tail().extend(capacity.to_le_bytes());
         self.append(Kind::Segment, body);
     }
 

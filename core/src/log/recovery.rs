@@ -32,6 +32,8 @@ pub struct Reader {
     term: u64,
     /// Set once the order of records ended: bytes from here on are searched for proof of damage.
     broken: Option<Broken>,
+    /// Where to go once the first record of the first segment was checked.
+    start: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -84,12 +86,13 @@ impl Reader {
         Self {
             segments,
             segment: start.segment,
-            offset: u64::from(start.offset),
+            offset: 0,
             buffer: BytesMut::new(),
             wanted: 1,
             sequence,
             term: 0,
             broken: None,
+            start: (start.offset > 0).then_some(start),
         }
     }
 
@@ -104,6 +107,11 @@ impl Reader {
 
     /// What comes next.
     pub fn step(&mut self) -> Step {
+        if let Some(start) = self.start
+            && let Some(step) = self.check_first(start)
+        {
+            return step;
+        }
         loop {
             let found = if self.broken.is_some() {
                 self.search()
@@ -114,6 +122,27 @@ impl Reader {
                 return step;
             }
         }
+    }
+
+    /// Checks the first record of a segment that is read from the middle.
+    fn check_first(&mut self, start: Position) -> Option<Step> {
+        let needed = super::record_bytes(super::SEGMENT_BODY_BYTES);
+        if self.buffer.len() < needed && self.remaining() > 0 {
+            let bytes = (needed as u64).min(self.remaining()) as u32;
+            return Some(Step::Read { segment: self.segment, offset: self.buffer.len() as u64, bytes });
+        }
+        let damaged = |offset| {
+            let what = "the first record of the segment is not whole";
+            HaltCause::Damaged { file: FileId::Segment(start.segment), offset, what }
+        };
+        let checked = match parse(self.segment, &self.buffer) {
+            Parsed::Record(Header { kind: Kind::Segment, .. }, body) => check_segment(self.segment, body, self.length()),
+            _ => Err(damaged(0)),
+        };
+        self.start = None;
+        self.buffer.clear();
+        self.offset = u64::from(start.offset);
+        checked.err().map(Step::Damaged)
     }
 
     /// The next record in order, or `None` to look again.
@@ -139,6 +168,12 @@ impl Reader {
     }
 
     fn take(&mut self, header: Header) -> Step {
+        if header.kind == Kind::Segment {
+            let body = &self.buffer[super::HEADER_BYTES..super::HEADER_BYTES + header.body_bytes];
+            if let Err(cause) = check_segment(self.segment, body, self.length()) {
+                return Step::Damaged(cause);
+            }
+        }
         let body_at = Position {
             segment: self.segment,
             offset: self.offset as u32 + super::HEADER_BYTES as u32,
@@ -165,7 +200,7 @@ impl Reader {
 
     /// The order ended: search everything behind for proof that it should not have.
     fn give_up(&mut self) {
-        let capacity = self.segments.get(&self.segment).copied().unwrap_or(0);
+        let capacity = self.length();
         let at = Position {
             segment: self.segment,
             offset: self.offset as u32,
@@ -232,15 +267,17 @@ impl Reader {
         }
     }
 
+    fn length(&self) -> u64 {
+        self.segments.get(&self.segment).copied().unwrap_or(0)
+    }
+
     fn remaining(&self) -> u64 {
-        let length = self.segments.get(&self.segment).copied().unwrap_or(0);
-        length.saturating_sub(self.offset + self.buffer.len() as u64)
+        self.length().saturating_sub(self.offset + self.buffer.len() as u64)
     }
 
     /// Whether a record of so many bytes can stand here at all.
     fn fits(&self, wanted: usize) -> bool {
-        let length = self.segments.get(&self.segment).copied().unwrap_or(0);
-        self.offset + wanted as u64 <= length
+        self.offset + wanted as u64 <= self.length()
     }
 
     fn read(&self) -> Step {
@@ -279,21 +316,20 @@ impl Reader {
     }
 }
 
-/// Checks the body of a segment's first record.
+/// Checks the body of a segment's first record against the file's length: the file was prepared, durably, before its
+/// first record was written, so a shorter one was cut.
 ///
 /// # Errors
-/// [`HaltCause::UnknownFormat`] if another version wrote it.
-pub fn check_segment(segment: u64, body: &[u8]) -> Result<(), HaltCause> {
+/// [`HaltCause::UnknownFormat`] if another version wrote it, [`HaltCause::Damaged`] if the file is too short.
+pub fn check_segment(segment: u64, body: &[u8], file_bytes: u64) -> Result<(), HaltCause> {
     let file = FileId::Segment(segment);
-    let version = body
-        .get(..4)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(u32::from_le_bytes);
-    match version {
-        Some(FORMAT_VERSION) => Ok(()),
-        other => Err(HaltCause::UnknownFormat {
-            file,
-            version: other.unwrap_or(0),
-        }),
+    let version = body.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    if version != Some(FORMAT_VERSION) {
+        return Err(HaltCause::UnknownFormat { file, version: version.unwrap_or(0) });
+    }
+    let prepared = body.get(12..20).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    match prepared {
+        Some(prepared) if prepared <= file_bytes => Ok(()),
+        _ => Err(HaltCause::Damaged { file, offset: file_bytes, what: "the file was cut short here" }),
     }
 }

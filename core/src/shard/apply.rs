@@ -59,7 +59,7 @@ impl Shard {
                 enqueue,
             } => {
                 let index = self.queues.get(queue).map(|queue| &queue.index);
-                let missing = index.and_then(|index| index.missing_for(*sequence, *sequence));
+                let missing = index.and_then(|index| index.missing_at(*sequence));
                 missing
                     .map(|page| Missing { queue: *queue, page })
                     .or_else(|| self.missing_tail(enqueue))

@@ -86,13 +86,20 @@ impl Index {
             .then_some(page)
     }
 
-    /// The first page that must be loaded before these messages can be settled.
+    /// The page of a message, if it must be loaded before the message can be settled by itself.
+    pub(crate) fn missing_at(&self, sequence: Sequence) -> Option<u64> {
+        let page = page_of(sequence);
+        self.pages.get(&page).is_some_and(|page| page.slots.is_none()).then_some(page)
+    }
+
+    /// The first page that must be loaded before these messages can be settled: pages that the range covers wholly go
+    /// without being loaded.
     pub(crate) fn missing_for(&self, first: Sequence, last: Sequence) -> Option<u64> {
-        let pages = self.pages.range(page_of(first)..=page_of(last));
-        let partial = pages.filter(|(number, _)| first_of(**number) < first || first_of(**number + 1) - 1 > last);
-        let covered_to_the_end = |number: u64| first_of(number) >= first && self.next <= last.saturating_add(1);
-        let mut missing = partial.filter(|(number, page)| page.slots.is_none() && !covered_to_the_end(**number));
-        missing.next().map(|(number, _)| *number)
+        if first == last {
+            return self.missing_at(first);
+        }
+        let missing = |(page, whole): &(u64, bool)| !whole && self.pages[page].slots.is_none();
+        self.pages_in(first, last).into_iter().find(missing).map(|(page, _)| page)
     }
 
     pub(crate) fn push(&mut self, slot: Slot) -> Sequence {

@@ -2,12 +2,12 @@
 
 use super::entry::{Command, Enqueue, Settle};
 use super::queue::{Death, Get, Holder};
-use super::{Consumer, ConsumerId, ConsumerSpec, Group, GroupId, Guard, Output, Publish, Shard, Token};
+use super::{Consumer, ConsumerId, ConsumerSpec, GroupId, Guard, Output, Publish, Shard, Token};
 use crate::api::{Cause, ConnId, Object, Outcome};
 use crate::catalog::{Change, Overflow, QueueId};
 use crate::disk::WriteId;
 use crate::encoding::put_varint;
-use crate::log::record::{Body, Kind, Position, record_bytes};
+use crate::log::record::{Body, Kind, Position};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use super::index::{Found, Index};
 use super::page::{Sequence, Slot};
 use super::{ConsumerId, Token};
-use crate::catalog::{Definition, QueueId};
+use crate::catalog::{Definition, Overflow, QueueId};
 use crate::disk::ReadId;
 use crate::machine::Time;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -231,8 +231,10 @@ impl Queue {
     /// Whether a limit is exceeded, so that the head has to go.
     pub(crate) fn is_over_limit(&self) -> bool {
         let policy = &self.definition.policy;
-        policy.length_max.is_some_and(|max| self.ready > max)
-            || policy.bytes_max.is_some_and(|max| self.ready_bytes > max)
+        let over = policy.length_max.is_some_and(|max| self.ready > max)
+            || policy.bytes_max.is_some_and(|max| self.ready_bytes > max);
+        // A queue that refuses may be longer than its limit: what returned to it stays.
+        over && policy.overflow == Overflow::DropHead
     }
 
     /// Whether a page must stay in memory: the head, the tail, and where unsettled messages are.

@@ -10,7 +10,7 @@ use super::entry::{Command as Entry, Decoded, decode_entry};
 use crate::catalog::{Catalog, Change};
 use crate::disk::{Command, Event, FileId, Listing, ReadId, WriteId};
 use crate::log::record::{HEADER_BYTES, Header, Kind, Position};
-use crate::log::recovery::{Reader, Step, check_segment};
+use crate::log::recovery::{Reader, Step};
 use crate::log::superblock::{FILE_BYTES, Superblock};
 use crate::log::{End, Log};
 use crate::machine::Now;
@@ -217,7 +217,6 @@ impl Recover {
                 self.shard.restore(manifest, body_at, body.len() as u64);
             }
             _ if first => return Err(damaged("a manifest was expected")),
-            Kind::Segment => check_segment(body_at.segment, body)?,
             Kind::Entry => {
                 let (time_ms, commands) = decode_entry(body).ok_or_else(|| damaged("an entry was expected"))?;
                 self.report.entries += 1;
@@ -225,7 +224,7 @@ impl Recover {
                     .extend(commands.into_iter().map(|command| (time_ms, body_at, command)));
             }
             // A checkpoint that the superblock never came to, and copies that only it knew.
-            Kind::Seal | Kind::Mark | Kind::Page | Kind::Manifest | Kind::Copied => {}
+            Kind::Segment | Kind::Seal | Kind::Mark | Kind::Page | Kind::Manifest | Kind::Copied => {}
         }
         Ok(())
     }

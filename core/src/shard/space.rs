@@ -76,7 +76,10 @@ impl Space {
 
     /// The log moved on from `segment`, of which `bytes` were written.
     pub(super) fn seal(&mut self, segment: u64, bytes: u64) {
-        self.known.insert(segment, bytes);
+        // A new log moves on from segment 0, which has no file.
+        if segment > 0 {
+            self.known.insert(segment, bytes);
+        }
     }
 
     /// Forgets and returns the segments before `first` that nothing needs.
