@@ -300,11 +300,19 @@ impl Node {
         match Recover::new(config, listing, now) {
             Ok(recover) => {
                 let state = State::Recovering(Box::new(recover));
-                Self { now, state, outputs: VecDeque::new() }
+                Self {
+                    now,
+                    state,
+                    outputs: VecDeque::new(),
+                }
             }
             Err(cause) => {
                 let outputs = VecDeque::from([Output::Halt(cause)]);
-                Self { now, state: State::Halted, outputs }
+                Self {
+                    now,
+                    state: State::Halted,
+                    outputs,
+                }
             }
         }
     }

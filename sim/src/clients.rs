@@ -63,14 +63,20 @@ pub(crate) struct Clients {
 
 /// The name of a queue of the run.
 pub(crate) fn queue_name(plan: &Plan, queue: usize) -> String {
-    if plan.queues[queue] == Kind::Dead { "dlq".into() } else { format!("q{queue}") }
+    if plan.queues[queue] == Kind::Dead {
+        "dlq".into()
+    } else {
+        format!("q{queue}")
+    }
 }
 
 impl Clients {
     pub(crate) fn new(plan: &Plan) -> Self {
         let roles = (0..plan.publishers).map(|_| Role::Publisher);
         let roles = roles.chain((0..plan.consumers).map(|_| Role::Consumer));
-        let roles = roles.chain((0..plan.meddlers).map(|_| Role::Meddler)).chain([Role::Drainer]);
+        let roles = roles
+            .chain((0..plan.meddlers).map(|_| Role::Meddler))
+            .chain([Role::Drainer]);
         let client = |role| Client {
             role,
             generation: 0,
@@ -132,19 +138,17 @@ impl Clients {
     }
 
     /// A client's turn.
-    pub(crate) fn act(
-        &mut self,
-        at: usize,
-        generation: u64,
-        rng: &mut ChaCha8Rng,
-        ledger: &mut Ledger,
-    ) -> Vec<Act> {
+    pub(crate) fn act(&mut self, at: usize, generation: u64, rng: &mut ChaCha8Rng, ledger: &mut Ledger) -> Vec<Act> {
         if self.clients[at].generation != generation || self.done {
             return Vec::new();
         }
         let mut acts = Vec::new();
         let delay = rng.random_range(1..2 * self.plan.pace);
-        acts.push(Act::Later { client: at, generation, delay });
+        acts.push(Act::Later {
+            client: at,
+            generation,
+            delay,
+        });
         let drainer = self.clients[at].role == Role::Drainer;
         if self.healing && !drainer {
             // Everybody leaves but the drainer: what was held returns.
@@ -177,7 +181,9 @@ impl Clients {
 
     /// Replies come in.
     pub(crate) fn hear(&mut self, conn: ConnId, replies: Vec<Reply>) -> Vec<Act> {
-        let Some(at) = self.conns.get(&conn).copied() else { return Vec::new() };
+        let Some(at) = self.conns.get(&conn).copied() else {
+            return Vec::new();
+        };
         let mut acts = Vec::new();
         let mut drained = 0;
         for reply in replies {
@@ -186,7 +192,12 @@ impl Clients {
                 Reply::Blocked { .. } => client.blocked = true,
                 Reply::Unblocked => client.blocked = false,
                 Reply::Channel { reply, .. } => drained += client.hear(reply),
-                Reply::Hold | Reply::GoOn | Reply::Connected | Reply::Disconnected | Reply::Refused(_) | Reply::Failed(_) => {}
+                Reply::Hold
+                | Reply::GoOn
+                | Reply::Connected
+                | Reply::Disconnected
+                | Reply::Refused(_)
+                | Reply::Failed(_) => {}
             }
         }
         let mut requests = Vec::new();
@@ -209,7 +220,11 @@ impl Clients {
         self.conn_next += 1;
         self.conns.insert(conn, at);
         let mut requests = vec![
-            Request::Connect { vhost: "/".into(), user: "guest".into(), channels_max: 10 },
+            Request::Connect {
+                vhost: "/".into(),
+                user: "guest".into(),
+                channels_max: 10,
+            },
             Request::OpenChannel { channel: 1 },
         ];
         requests.extend(self.declarations().into_iter().map(on_channel));
@@ -231,7 +246,10 @@ impl Clients {
             }
             Role::Meddler => {}
             Role::Drainer => {
-                requests.push(on_channel(ChannelRequest::Qos { count: 50, global: false }));
+                requests.push(on_channel(ChannelRequest::Qos {
+                    count: 50,
+                    global: false,
+                }));
                 for queue in 0..queues {
                     requests.push(on_channel(consume(&queue_name(&self.plan, queue), false)));
                 }
@@ -241,7 +259,11 @@ impl Clients {
     }
 
     fn declarations(&self) -> Vec<ChannelRequest> {
-        let mut requests = vec![exchange("dlx", "fanout"), exchange("fan", "fanout"), exchange("topic", "topic")];
+        let mut requests = vec![
+            exchange("dlx", "fanout"),
+            exchange("fan", "fanout"),
+            exchange("topic", "topic"),
+        ];
         for (queue, kind) in self.plan.queues.iter().enumerate() {
             let name = queue_name(&self.plan, queue);
             requests.push(declare(&name, *kind));
@@ -259,13 +281,17 @@ impl Clients {
         if let Some(conn) = self.clients[at].conn {
             self.conns.remove(&conn);
             self.clients[at].reset();
-            acts.push(Act::Send { conn, requests: vec![Request::Disconnect] });
+            acts.push(Act::Send {
+                conn,
+                requests: vec![Request::Disconnect],
+            });
         }
     }
 
     fn publish(&mut self, at: usize, rng: &mut ChaCha8Rng, acts: &mut Vec<Act>, ledger: &mut Ledger) {
-        let live: Vec<usize> =
-            (0..self.plan.queues.len()).filter(|queue| self.plan.queues[*queue] != Kind::Dead).collect();
+        let live: Vec<usize> = (0..self.plan.queues.len())
+            .filter(|queue| self.plan.queues[*queue] != Kind::Dead)
+            .collect();
         let burst = rng.random_range(1..=self.plan.window);
         let client = &mut self.clients[at];
         let mut requests = Vec::new();
@@ -287,13 +313,26 @@ impl Clients {
             };
             let bytes = rng.random_range(8..self.plan.body_max.max(9));
             let Client { publisher, order, .. } = *client;
-            let published = Published { publisher, order, queues, bytes, confirmed_ms: None, refused: false };
+            let published = Published {
+                publisher,
+                order,
+                queues,
+                bytes,
+                confirmed_ms: None,
+                refused: false,
+            };
             ledger.published(id, published);
             let message = Message::new(exchange, key.as_bytes(), &[0, 0], &body(id, bytes));
-            requests.push(on_channel(ChannelRequest::Publish { message, mandatory: false }));
+            requests.push(on_channel(ChannelRequest::Publish {
+                message,
+                mandatory: false,
+            }));
         }
         if !requests.is_empty() {
-            acts.push(Act::Send { conn: client.conn.expect("connected"), requests });
+            acts.push(Act::Send {
+                conn: client.conn.expect("connected"),
+                requests,
+            });
         }
     }
 
@@ -303,7 +342,11 @@ impl Clients {
         let client = &mut self.clients[at];
         let conn = client.conn.expect("connected");
         let mut requests = Vec::new();
-        let works = if client.recovering > 0 { 0 } else { rng.random_range(0..20) };
+        let works = if client.recovering > 0 {
+            0
+        } else {
+            rng.random_range(0..20)
+        };
         for _ in 0..works {
             let Some(tag) = client.held.pop_front() else { break };
             if rng.random_range(0..1000) < forgetful {
@@ -329,13 +372,19 @@ impl Clients {
         match rng.random_range(0..200) {
             0 => {
                 client.recovering += 1;
-                acts.push(Act::Send { conn, requests: vec![on_channel(ChannelRequest::Recover { reply: true })] });
+                acts.push(Act::Send {
+                    conn,
+                    requests: vec![on_channel(ChannelRequest::Recover { reply: true })],
+                });
             }
             1 => {
                 // The consumer is `c-` and its queue's name, for each queue; those that are none are no matter.
                 let consumer = Name::from(format!("c-{queue}"));
                 let cancel = on_channel(ChannelRequest::Cancel { consumer, reply: true });
-                acts.push(Act::Send { conn, requests: vec![cancel] });
+                acts.push(Act::Send {
+                    conn,
+                    requests: vec![cancel],
+                });
             }
             _ => {}
         }
@@ -346,7 +395,10 @@ impl Clients {
         let client = &mut self.clients[at];
         let conn = client.conn.expect("connected");
         let request = match rng.random_range(0..40) {
-            0 => ChannelRequest::PurgeQueue { name: Name::from(queue), reply: true },
+            0 => ChannelRequest::PurgeQueue {
+                name: Name::from(queue),
+                reply: true,
+            },
             1..4 => passive(&queue),
             4 => ChannelRequest::Recover { reply: true },
             5 => declare("temporary", Kind::Plain),
@@ -356,7 +408,10 @@ impl Clients {
                 if_empty: false,
                 reply: rng.random_bool(0.5),
             },
-            _ => ChannelRequest::Get { queue: Name::from(queue), no_ack: rng.random_bool(0.3) },
+            _ => ChannelRequest::Get {
+                queue: Name::from(queue),
+                no_ack: rng.random_bool(0.3),
+            },
         };
         let mut requests = Vec::new();
         while client.recovering == 0
@@ -395,7 +450,10 @@ impl Clients {
         client.counts.clear();
         // Long enough between rounds for messages to expire and to be dead-lettered.
         let requests = names.iter().map(|name| on_channel(passive(name))).collect();
-        acts.push(Act::Send { conn: client.conn.expect("connected"), requests });
+        acts.push(Act::Send {
+            conn: client.conn.expect("connected"),
+            requests,
+        });
         if let Some(Act::Later { delay, .. }) = acts.first_mut() {
             *delay = 100 * MS;
         }
@@ -421,7 +479,9 @@ impl Client {
     /// Takes a reply; how many bytes of message it brought.
     fn hear(&mut self, reply: ChannelReply) -> u64 {
         match reply {
-            ChannelReply::Deliver { tag, message, consumer, .. } => {
+            ChannelReply::Deliver {
+                tag, message, consumer, ..
+            } => {
                 self.heard += 1;
                 if !consumer.ends_with("!") {
                     self.held.push_back(tag);
@@ -443,7 +503,9 @@ impl Client {
                 self.recovering -= 1;
                 0
             }
-            ChannelReply::Confirm { tag, multiple: true, .. } => {
+            ChannelReply::Confirm {
+                tag, multiple: true, ..
+            } => {
                 self.unconfirmed = self.unconfirmed.split_off(&(tag + 1));
                 0
             }

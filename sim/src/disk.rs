@@ -88,10 +88,18 @@ impl Disk {
 
     /// The oldest preparation or write is done.
     pub fn finish(&mut self, job: Job) -> Option<Event> {
-        let command = if job == Job::Write { self.writing.pop_front() } else { self.preparing.pop_front() };
+        let command = if job == Job::Write {
+            self.writing.pop_front()
+        } else {
+            self.preparing.pop_front()
+        };
         match command.expect("one for each job") {
             Command::Prepare { file, bytes, recycle } => {
-                let mut made = File { seen: vec![0; bytes as usize], durable: vec![0; bytes as usize], ..File::default() };
+                let mut made = File {
+                    seen: vec![0; bytes as usize],
+                    durable: vec![0; bytes as usize],
+                    ..File::default()
+                };
                 if let Some(old) = recycle.and_then(|number| self.files.remove(&FileId::Segment(number))) {
                     made = old;
                     made.seen.resize(bytes as usize, 0);
@@ -100,7 +108,13 @@ impl Disk {
                 self.files.insert(file, made);
                 Some(Event::Prepared { file })
             }
-            Command::Write { id, file, offset, chunks, sync } => {
+            Command::Write {
+                id,
+                file,
+                offset,
+                chunks,
+                sync,
+            } => {
                 let target = self.files.entry(file).or_default();
                 let bytes = chunks.concat();
                 self.counters.bytes += bytes.len() as u64;
@@ -114,7 +128,9 @@ impl Disk {
     /// Reads, short at the end of the file.
     #[must_use]
     pub fn read(&self, file: FileId, offset: u64, bytes: u32) -> Bytes {
-        let Some(file) = self.files.get(&file) else { return Bytes::new() };
+        let Some(file) = self.files.get(&file) else {
+            return Bytes::new();
+        };
         let start = (offset as usize).min(file.seen.len());
         let end = (start + bytes as usize).min(file.seen.len());
         Bytes::copy_from_slice(&file.seen[start..end])
@@ -124,8 +140,14 @@ impl Disk {
     /// with `survival` in 256.
     pub fn crash(&mut self, rng: &mut ChaCha8Rng, survival: u32) {
         for command in std::mem::take(&mut self.writing) {
-            if let Command::Write { file, offset, chunks, .. } = command {
-                self.files.entry(file).or_default().write(offset as usize, &chunks.concat());
+            if let Command::Write {
+                file, offset, chunks, ..
+            } = command
+            {
+                self.files
+                    .entry(file)
+                    .or_default()
+                    .write(offset as usize, &chunks.concat());
             }
         }
         self.preparing.clear();

@@ -20,7 +20,13 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} broken at {} ms: {}", self.guarantee, self.at / 1_000_000, self.what)
+        write!(
+            f,
+            "{} broken at {} ms: {}",
+            self.guarantee,
+            self.at / 1_000_000,
+            self.what
+        )
     }
 }
 
@@ -172,7 +178,11 @@ impl Ledger {
             self.counters.refused += 1;
             let refusing = |queue: &usize| matches!(self.kinds[*queue], Kind::Refusing { .. });
             if !message.queues.iter().any(refusing) {
-                self.fail("G1", at, format!("message {id} was refused, but none of its queues refuses"));
+                self.fail(
+                    "G1",
+                    at,
+                    format!("message {id} was refused, but none of its queues refuses"),
+                );
             }
         }
     }
@@ -180,7 +190,11 @@ impl Ledger {
     /// A message came out of a queue. Its id, if it is one.
     pub fn delivered(&mut self, seen: &Seen<'_>) -> Option<u64> {
         let Some(id) = self.identify(seen) else {
-            self.fail("G4", seen.at, format!("a body of {} bytes that nobody published", seen.body.len()));
+            self.fail(
+                "G4",
+                seen.at,
+                format!("a body of {} bytes that nobody published", seen.body.len()),
+            );
             return None;
         };
         self.counters.delivered += 1;
@@ -190,7 +204,11 @@ impl Ledger {
         let routed = message.queues.contains(&seen.queue)
             || (dead && message.queues.iter().any(|queue| self.dead_letters(*queue)));
         if !routed {
-            self.fail("G4", seen.at, format!("message {id} came out of queue {}, where it never went", seen.queue));
+            self.fail(
+                "G4",
+                seen.at,
+                format!("message {id} came out of queue {}, where it never went", seen.queue),
+            );
             return None;
         }
         self.check_time(seen, id);
@@ -222,7 +240,11 @@ impl Ledger {
     pub fn step_over(&mut self, at: u64) {
         for (queue, id) in std::mem::take(&mut self.suspects) {
             if self.entries[&(queue, id)].holders.len() > 1 {
-                self.fail("G3", at, format!("message {id} of queue {queue} was delivered while another holds it"));
+                self.fail(
+                    "G3",
+                    at,
+                    format!("message {id} of queue {queue} was delivered while another holds it"),
+                );
             }
         }
     }
@@ -238,9 +260,18 @@ impl Ledger {
     /// Ready messages of a queue were dropped by a client: whatever was published by now may have gone.
     pub fn purged(&mut self, queue: usize) {
         self.counters.purged += 1;
-        let ids: Vec<u64> = self.messages.iter().filter(|(_, m)| m.queues.contains(&queue)).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self
+            .messages
+            .iter()
+            .filter(|(_, m)| m.queues.contains(&queue))
+            .map(|(id, _)| *id)
+            .collect();
         let dead = self.kinds[queue] == Kind::Dead;
-        let all: Vec<u64> = if dead { self.messages.keys().copied().collect() } else { ids };
+        let all: Vec<u64> = if dead {
+            self.messages.keys().copied().collect()
+        } else {
+            ids
+        };
         for id in all {
             let entry = self.entries.entry((queue, id)).or_default();
             entry.expendable = true;
@@ -250,8 +281,9 @@ impl Ledger {
     /// The node died: nobody holds anything, and what was settled without a durable answer may come back.
     pub fn crashed(&mut self) {
         self.life += 1;
-        let transient: Vec<usize> =
-            (0..self.kinds.len()).filter(|queue| self.kinds[*queue] == Kind::Transient).collect();
+        let transient: Vec<usize> = (0..self.kinds.len())
+            .filter(|queue| self.kinds[*queue] == Kind::Transient)
+            .collect();
         for ((queue, _), entry) in &mut self.entries {
             entry.holders.clear();
             entry.expendable |= transient.contains(queue);
@@ -277,7 +309,10 @@ impl Ledger {
             }
         }
         if let Some((queue, id)) = missing {
-            let what = format!("message {id} was confirmed and never came out of queue {queue}: {:?}", self.kinds[queue]);
+            let what = format!(
+                "message {id} was confirmed and never came out of queue {queue}: {:?}",
+                self.kinds[queue]
+            );
             self.fail("G1", at, what);
         }
     }
@@ -304,7 +339,11 @@ impl Ledger {
             && seen.wall_ms > confirmed + ttl_ms
         {
             let late = seen.wall_ms - confirmed - ttl_ms;
-            self.fail("G13", seen.at, format!("message {id} was delivered {late} ms after its expiry"));
+            self.fail(
+                "G13",
+                seen.at,
+                format!("message {id} was delivered {late} ms after its expiry"),
+            );
         }
     }
 
@@ -316,14 +355,24 @@ impl Ledger {
         let Published { publisher, order, .. } = self.messages[&id];
         let first = self.first.entry((seen.queue, publisher)).or_default();
         if first.step != seen.step {
-            *first = First { step: seen.step, before_step: first.newest, newest: first.newest };
+            *first = First {
+                step: seen.step,
+                before_step: first.newest,
+                newest: first.newest,
+            };
         }
         first.newest = first.newest.max(order);
         let before = first.before_step;
-        let here = self.first_at.insert((seen.queue, publisher, seen.holder), order).unwrap_or(0);
+        let here = self
+            .first_at
+            .insert((seen.queue, publisher, seen.holder), order)
+            .unwrap_or(0);
         let before = before.max(here);
         if before > order {
-            let what = format!("queue {}: publish {order} of publisher {publisher} came after {before}", seen.queue);
+            let what = format!(
+                "queue {}: publish {order} of publisher {publisher} came after {before}",
+                seen.queue
+            );
             self.fail("G5", seen.at, what);
         }
     }
@@ -331,7 +380,11 @@ impl Ledger {
     fn check_entry(&mut self, seen: &Seen<'_>, id: u64, dead: bool) {
         let life = self.life;
         let queue = seen.queue;
-        let sources = self.messages[&id].queues.iter().filter(|queue| self.dead_letters(**queue)).count() as u32;
+        let sources = self.messages[&id]
+            .queues
+            .iter()
+            .filter(|queue| self.dead_letters(**queue))
+            .count() as u32;
         let entry = self.entries.entry((queue, id)).or_default();
         let mut broken = None;
         // What left in one step to several connections has no order between them.

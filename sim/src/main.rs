@@ -6,7 +6,10 @@ use std::time::Instant;
 use waystation_sim::{Plan, run};
 
 #[derive(Parser)]
-#[command(name = "waystation-sim", about = "The broker core under virtual time, a seed and injected faults")]
+#[command(
+    name = "waystation-sim",
+    about = "The broker core under virtual time, a seed and injected faults"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -128,9 +131,18 @@ impl Totals {
         let rules = [
             (self.confirmed < seeds * 20, "fewer than 20 confirms a seed"),
             (self.delivered < self.confirmed, "fewer deliveries than confirms"),
-            (seeds >= 100 && self.crashes < seeds / 4, "fewer than one crash in four seeds"),
-            (seeds >= 100 && self.redelivered < seeds, "fewer than one redelivery a seed"),
-            (seeds >= 100 && self.dead < seeds / 2, "fewer than one dead letter in two seeds"),
+            (
+                seeds >= 100 && self.crashes < seeds / 4,
+                "fewer than one crash in four seeds",
+            ),
+            (
+                seeds >= 100 && self.redelivered < seeds,
+                "fewer than one redelivery a seed",
+            ),
+            (
+                seeds >= 100 && self.dead < seeds / 2,
+                "fewer than one dead letter in two seeds",
+            ),
         ];
         rules.into_iter().find(|(broken, _)| *broken).map(|(_, what)| what)
     }

@@ -44,7 +44,10 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(queues: Vec<String>) -> Self {
-        Self { queues, ..Self::default() }
+        Self {
+            queues,
+            ..Self::default()
+        }
     }
 
     /// The node died.
@@ -63,12 +66,20 @@ impl Observer {
         match request {
             Request::OpenChannel { channel } => {
                 self.instances += 1;
-                let opened = Channel { instance: self.instances, ..Channel::default() };
+                let opened = Channel {
+                    instance: self.instances,
+                    ..Channel::default()
+                };
                 self.channels.insert((conn, *channel), opened);
             }
             Request::CloseChannel { channel } => self.close((conn, *channel), ledger),
             Request::Disconnect => {
-                let all: Vec<At> = self.channels.keys().filter(|(owner, _)| *owner == conn).copied().collect();
+                let all: Vec<At> = self
+                    .channels
+                    .keys()
+                    .filter(|(owner, _)| *owner == conn)
+                    .copied()
+                    .collect();
                 all.into_iter().for_each(|at| self.close(at, ledger));
             }
             Request::Channel { channel, request } => self.on_channel((conn, *channel), request, ledger),
@@ -82,7 +93,8 @@ impl Observer {
             channel.closing = true;
             let holder = channel.instance;
             let held = std::mem::take(&mut channel.held);
-            held.values().for_each(|(queue, id)| ledger.returned(*queue, *id, holder));
+            held.values()
+                .for_each(|(queue, id)| ledger.returned(*queue, *id, holder));
         }
     }
 
@@ -91,7 +103,11 @@ impl Observer {
         let gone = |(owner, channel): &At| *owner == conn && number.is_none_or(|number| number == *channel);
         for (at, channel) in &self.channels {
             // A purge may have been done without the answer being seen.
-            channel.purges.iter().filter(|_| gone(at)).for_each(|queue| ledger.purged(*queue));
+            channel
+                .purges
+                .iter()
+                .filter(|_| gone(at))
+                .for_each(|queue| ledger.purged(*queue));
         }
         self.channels.retain(|at, _| !gone(at));
     }
@@ -103,7 +119,9 @@ impl Observer {
             | ChannelRequest::PurgeQueue { name: queue, .. } => self.queue(queue),
             _ => None,
         };
-        let Some(channel) = self.channels.get_mut(&at) else { return };
+        let Some(channel) = self.channels.get_mut(&at) else {
+            return;
+        };
         match request {
             ChannelRequest::ConfirmSelect { .. } => channel.confirming = true,
             ChannelRequest::Publish { message, .. } if channel.confirming => {
@@ -112,7 +130,9 @@ impl Observer {
             }
             ChannelRequest::Qos { count, global: false } => channel.prefetch = *count,
             ChannelRequest::Consume { consumer, no_ack, .. } => {
-                channel.consumers.insert(consumer.to_string(), (name.expect("a queue of the run"), *no_ack));
+                channel
+                    .consumers
+                    .insert(consumer.to_string(), (name.expect("a queue of the run"), *no_ack));
                 if channel.prefetch > 0 && !no_ack {
                     channel.limits.insert(consumer.to_string(), channel.prefetch);
                 }
@@ -127,7 +147,12 @@ impl Observer {
             }
             ChannelRequest::Settle { tag, multiple, outcome } => {
                 let tags: Vec<u64> = if *multiple {
-                    channel.held.keys().copied().filter(|held| *tag == 0 || held <= tag).collect()
+                    channel
+                        .held
+                        .keys()
+                        .copied()
+                        .filter(|held| *tag == 0 || held <= tag)
+                        .collect()
                 } else {
                     vec![*tag]
                 };
@@ -144,29 +169,60 @@ impl Observer {
         let When { at: at_ns, wall_ms, .. } = when;
         let (number, reply) = match reply {
             Reply::Disconnected => return self.closed(conn, None, ledger),
-            Reply::Channel { channel, reply: ChannelReply::Closed } => return self.closed(conn, Some(*channel), ledger),
+            Reply::Channel {
+                channel,
+                reply: ChannelReply::Closed,
+            } => return self.closed(conn, Some(*channel), ledger),
             Reply::Channel { channel, reply } => (channel, reply),
             _ => return,
         };
-        let Some(channel) = self.channels.get_mut(&(conn, *number)) else { return };
+        let Some(channel) = self.channels.get_mut(&(conn, *number)) else {
+            return;
+        };
         match reply {
-            ChannelReply::Deliver { consumer, tag, redelivered, message } => {
+            ChannelReply::Deliver {
+                consumer,
+                tag,
+                redelivered,
+                message,
+            } => {
                 let Some((queue, no_ack)) = channel.consumers.get(&**consumer).copied() else {
                     return ledger.fail("G4", at_ns, format!("a delivery to consumer {consumer}, which is none"));
                 };
-                let delivery = Delivery { tag: *tag, redelivered: *redelivered, message, queue, no_ack };
+                let delivery = Delivery {
+                    tag: *tag,
+                    redelivered: *redelivered,
+                    message,
+                    queue,
+                    no_ack,
+                };
                 seen(channel, when, &delivery, ledger);
                 if let Some(limit) = channel.limits.get(&**consumer) {
                     let holding = channel.holding.entry(consumer.to_string()).or_default();
                     holding.insert(*tag);
                     if holding.len() > usize::from(*limit) {
-                        ledger.fail("G14", at_ns, format!("prefetch {limit} was exceeded: {}", holding.len()));
+                        ledger.fail(
+                            "G14",
+                            at_ns,
+                            format!("prefetch {limit} was exceeded: {}", holding.len()),
+                        );
                     }
                 }
             }
-            ChannelReply::Got { tag, redelivered, message, .. } => {
+            ChannelReply::Got {
+                tag,
+                redelivered,
+                message,
+                ..
+            } => {
                 let (queue, no_ack) = channel.gets.pop_front().expect("gets are answered in order");
-                let delivery = Delivery { tag: *tag, redelivered: *redelivered, message, queue, no_ack };
+                let delivery = Delivery {
+                    tag: *tag,
+                    redelivered: *redelivered,
+                    message,
+                    queue,
+                    no_ack,
+                };
                 seen(channel, when, &delivery, ledger);
             }
             ChannelReply::Empty => drop(channel.gets.pop_front()),
@@ -177,7 +233,9 @@ impl Observer {
             }
             ChannelReply::QueueDeclared { .. } => {
                 let durable = channel.trips.pop_front().unwrap_or_default();
-                durable.into_iter().for_each(|(queue, id)| ledger.settled_durably(queue, id));
+                durable
+                    .into_iter()
+                    .for_each(|(queue, id)| ledger.settled_durably(queue, id));
             }
             ChannelReply::Confirm { tag, multiple, ok } => {
                 let tags: Vec<u64> = if *multiple {
@@ -197,13 +255,18 @@ impl Observer {
                 let held = std::mem::take(&mut channel.held);
                 channel.holding.clear();
                 let holder = channel.instance;
-                held.into_values().for_each(|(queue, id)| ledger.returned(queue, id, holder));
+                held.into_values()
+                    .for_each(|(queue, id)| ledger.returned(queue, id, holder));
             }
             ChannelReply::Failed(fault) => {
-                let what = format!("{conn:?} {:?}: {}; held {:?}, consumers {:?}", fault.operation, fault.cause, channel.held, channel.consumers);
+                let what = format!(
+                    "{conn:?} {:?}: {}; held {:?}, consumers {:?}",
+                    fault.operation, fault.cause, channel.held, channel.consumers
+                );
                 let held = std::mem::take(&mut channel.held);
                 let holder = channel.instance;
-                held.into_values().for_each(|(queue, id)| ledger.returned(queue, id, holder));
+                held.into_values()
+                    .for_each(|(queue, id)| ledger.returned(queue, id, holder));
                 ledger.fail("G11", at_ns, format!("a correct request failed: {what}"));
             }
             _ => {}
@@ -229,9 +292,24 @@ struct Delivery<'a> {
 
 fn seen(channel: &mut Channel, when: When, delivery: &Delivery<'_>, ledger: &mut Ledger) {
     let When { at, step, wall_ms } = when;
-    let &Delivery { tag, redelivered, message, queue, no_ack } = delivery;
+    let &Delivery {
+        tag,
+        redelivered,
+        message,
+        queue,
+        no_ack,
+    } = delivery;
     let holder = channel.instance;
-    let id = ledger.delivered(&Seen { at, step, wall_ms, queue, body: message.body(), redelivered, no_ack, holder });
+    let id = ledger.delivered(&Seen {
+        at,
+        step,
+        wall_ms,
+        queue,
+        body: message.body(),
+        redelivered,
+        no_ack,
+        holder,
+    });
     if let Some(id) = id
         && !no_ack
     {
@@ -244,7 +322,9 @@ fn seen(channel: &mut Channel, when: When, delivery: &Delivery<'_>, ledger: &mut
 }
 
 fn settle(channel: &mut Channel, tag: u64, outcome: Outcome, ledger: &mut Ledger) {
-    let Some((queue, id)) = channel.held.remove(&tag) else { return };
+    let Some((queue, id)) = channel.held.remove(&tag) else {
+        return;
+    };
     for held in channel.holding.values_mut() {
         held.remove(&tag);
     }
@@ -259,5 +339,8 @@ fn settle(channel: &mut Channel, tag: u64, outcome: Outcome, ledger: &mut Ledger
 }
 
 fn id_of(message: &Message) -> u64 {
-    message.body().get(..8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+    message
+        .body()
+        .get(..8)
+        .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
 }

@@ -28,7 +28,12 @@ impl Seeds {
             rng.set_stream(number);
             rng
         };
-        Self { net: stream(1), disk: stream(2), crash: stream(3), clients: stream(4) }
+        Self {
+            net: stream(1),
+            disk: stream(2),
+            crash: stream(3),
+            clients: stream(4),
+        }
     }
 }
 
@@ -124,8 +129,16 @@ impl Plan {
             crash_every: rng.random_bool(0.7).then(|| rng.random_range(50..1500) * MS),
             survival: [0, 64, 128, 192, 256][rng.random_range(0..5)],
             sync_latency: rng.random_range(50_000..8 * MS),
-            deaths: if rng.random_bool(0.5) { rng.random_range(1..40) } else { 0 },
-            forgetful: if rng.random_bool(0.3) { rng.random_range(1..200) } else { 0 },
+            deaths: if rng.random_bool(0.5) {
+                rng.random_range(1..40)
+            } else {
+                0
+            },
+            forgetful: if rng.random_bool(0.3) {
+                rng.random_range(1..200)
+            } else {
+                0
+            },
             crash_again: if rng.random_bool(0.3) { 128 } else { 0 },
             segment_bytes: [8192, 16384, 65536, 1 << 20][rng.random_range(0..4)],
             cache_bytes: [4096, 30_000, 1 << 20, 1 << 26][rng.random_range(0..4)],
@@ -139,9 +152,15 @@ impl Plan {
 fn kind(rng: &mut ChaCha8Rng) -> Kind {
     match rng.random_range(0..10) {
         0..4 => Kind::Plain,
-        4..6 => Kind::Expiring { ttl_ms: rng.random_range(1..200) },
-        6 => Kind::Bounded { length: rng.random_range(1..30) },
-        7 => Kind::Refusing { length: rng.random_range(1..30) },
+        4..6 => Kind::Expiring {
+            ttl_ms: rng.random_range(1..200),
+        },
+        6 => Kind::Bounded {
+            length: rng.random_range(1..30),
+        },
+        7 => Kind::Refusing {
+            length: rng.random_range(1..30),
+        },
         _ => Kind::Transient,
     }
 }

@@ -36,14 +36,34 @@ pub struct Report {
 }
 
 enum Happening {
-    ToNode { conn: ConnId, requests: Vec<Request>, life: u32 },
-    ToClient { conn: ConnId, replies: Vec<Reply> },
-    Finish { job: Job, life: u32 },
-    Loaded { event: Command, life: u32 },
-    Tick { life: u32 },
-    Client { client: usize, generation: u64 },
+    ToNode {
+        conn: ConnId,
+        requests: Vec<Request>,
+        life: u32,
+    },
+    ToClient {
+        conn: ConnId,
+        replies: Vec<Reply>,
+    },
+    Finish {
+        job: Job,
+        life: u32,
+    },
+    Loaded {
+        event: Command,
+        life: u32,
+    },
+    Tick {
+        life: u32,
+    },
+    Client {
+        client: usize,
+        generation: u64,
+    },
     Crash,
-    Restart { life: u32 },
+    Restart {
+        life: u32,
+    },
 }
 
 /// The world.
@@ -78,10 +98,18 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
     world.start();
     while world.ledger.violation().is_none() && !world.clients.is_done() {
         if !world.step() {
-            world.ledger.fail("G15", world.now, "nothing is left to happen, and clients still wait".into());
+            world.ledger.fail(
+                "G15",
+                world.now,
+                "nothing is left to happen, and clients still wait".into(),
+            );
         }
         if world.now > plan.length + HEAL {
-            let what = format!("not drained {} virtual s after the faults stopped: {}", HEAL / MS / 1000, world.clients.waiting());
+            let what = format!(
+                "not drained {} virtual s after the faults stopped: {}",
+                HEAL / MS / 1000,
+                world.clients.waiting()
+            );
             world.ledger.fail("G15", world.now, what);
         }
     }
@@ -89,7 +117,12 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
         world.empty();
         world.ledger.drained(world.now);
     }
-    let report = Report { virtual_ns: world.now, ledger: world.ledger.counters, disk: world.disk.counters, ..world.report };
+    let report = Report {
+        virtual_ns: world.now,
+        ledger: world.ledger.counters,
+        disk: world.disk.counters,
+        ..world.report
+    };
     world.ledger.violation().cloned().map_or(Ok(report), Err)
 }
 
@@ -111,7 +144,10 @@ impl World {
             observer: Observer::new((0..plan.queues.len()).map(|queue| queue_name(&plan, queue)).collect()),
             arrivals: BTreeMap::new(),
             healing: false,
-            report: Report { trace: 0xcbf2_9ce4_8422_2325, ..Report::default() },
+            report: Report {
+                trace: 0xcbf2_9ce4_8422_2325,
+                ..Report::default()
+            },
             ticking: None,
             plan,
         }
@@ -139,7 +175,10 @@ impl World {
     }
 
     fn clock(&self) -> Now {
-        Now { mono: Time(self.now), wall: Wall(WALL_START_MS + self.now / MS) }
+        Now {
+            mono: Time(self.now),
+            wall: Wall(WALL_START_MS + self.now / MS),
+        }
     }
 
     fn at(&mut self, delay: u64, what: Happening) {
@@ -150,7 +189,9 @@ impl World {
     }
 
     fn step(&mut self) -> bool {
-        let Some(Reverse((time, number))) = self.events.pop() else { return false };
+        let Some(Reverse((time, number))) = self.events.pop() else {
+            return false;
+        };
         self.now = time;
         self.report.steps += 1;
         if !self.healing && self.now > self.plan.length {
@@ -165,7 +206,9 @@ impl World {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::ToNode { conn, requests, life } if life == self.life && self.ready => {
-                if std::env::var("SIM_TRACE").is_ok() { eprintln!("{} -> {conn:?} {requests:?}", self.now); }
+                if std::env::var("SIM_TRACE").is_ok() {
+                    eprintln!("{} -> {conn:?} {requests:?}", self.now);
+                }
                 for request in &requests {
                     self.observer.request(conn, request, &mut self.ledger);
                 }
@@ -176,7 +219,16 @@ impl World {
                     self.input(Input::Disk(event));
                 }
             }
-            Happening::Loaded { event: Command::Read { id, file, offset, bytes }, life } if life == self.life => {
+            Happening::Loaded {
+                event:
+                    Command::Read {
+                        id,
+                        file,
+                        offset,
+                        bytes,
+                    },
+                life,
+            } if life == self.life => {
                 let bytes = self.disk.read(file, offset, bytes);
                 self.input(Input::Disk(Event::Loaded { id, bytes }));
             }
@@ -196,7 +248,11 @@ impl World {
             Happening::Crash => self.crash(),
             Happening::Restart { life } if life == self.life => self.open(),
             // Of an earlier life of the process.
-            Happening::Restart { .. } | Happening::ToNode { .. } | Happening::Finish { .. } | Happening::Loaded { .. } | Happening::Tick { .. } => {}
+            Happening::Restart { .. }
+            | Happening::ToNode { .. }
+            | Happening::Finish { .. }
+            | Happening::Loaded { .. }
+            | Happening::Tick { .. } => {}
         }
     }
 
@@ -218,9 +274,15 @@ impl World {
             match output {
                 Output::Disk(command) => self.disk_command(command),
                 Output::Client { conn, replies } => {
-                    if std::env::var("SIM_TRACE").is_ok() { eprintln!("{} <- {conn:?} {replies:?}", self.now); }
+                    if std::env::var("SIM_TRACE").is_ok() {
+                        eprintln!("{} <- {conn:?} {replies:?}", self.now);
+                    }
                     for reply in &replies {
-                        let when = When { at: self.now, step: self.report.steps, wall_ms: now.wall.0 };
+                        let when = When {
+                            at: self.now,
+                            step: self.report.steps,
+                            wall_ms: now.wall.0,
+                        };
                         self.observer.reply(when, conn, reply, &mut self.ledger);
                     }
                     let delay = self.latency(conn, false);
@@ -265,7 +327,11 @@ impl World {
             return;
         }
         let syncs = matches!(command, Command::Write { sync: true, .. });
-        let latency = if syncs { rng.random_range(1..2 * self.plan.sync_latency) } else { rng.random_range(1..100_000) };
+        let latency = if syncs {
+            rng.random_range(1..2 * self.plan.sync_latency)
+        } else {
+            rng.random_range(1..100_000)
+        };
         let Some(job) = self.disk.take(command) else { return };
         // Writes finish in order; preparations run beside them, in order among themselves.
         let delay = if job == Job::Write {
@@ -281,12 +347,31 @@ impl World {
     fn empty(&mut self) {
         let now = self.clock();
         let node = self.node.as_mut().expect("the node runs at the end");
-        node.handle(now, Input::Admin { id: 0, request: AdminRequest::Queues { vhost: None } });
+        node.handle(
+            now,
+            Input::Admin {
+                id: 0,
+                request: AdminRequest::Queues { vhost: None },
+            },
+        );
         while let Some(output) = node.poll() {
-            let Output::Admin { reply: AdminReply::Queues(queues), .. } = output else { continue };
-            for queue in queues.iter().filter(|queue| queue.messages_ready + queue.messages_unsettled > 0) {
+            let Output::Admin {
+                reply: AdminReply::Queues(queues),
+                ..
+            } = output
+            else {
+                continue;
+            };
+            for queue in queues
+                .iter()
+                .filter(|queue| queue.messages_ready + queue.messages_unsettled > 0)
+            {
                 let (name, ready, held) = (&queue.name, queue.messages_ready, queue.messages_unsettled);
-                self.ledger.fail("G3", now.mono.0, format!("{name} was emptied and holds {ready} ready, {held} unsettled"));
+                self.ledger.fail(
+                    "G3",
+                    now.mono.0,
+                    format!("{name} was emptied and holds {ready} ready, {held} unsettled"),
+                );
             }
         }
     }
@@ -296,9 +381,20 @@ impl World {
             match act {
                 Act::Send { conn, requests } => {
                     let delay = self.latency(conn, true);
-                    self.at(delay, Happening::ToNode { conn, requests, life: self.life });
+                    self.at(
+                        delay,
+                        Happening::ToNode {
+                            conn,
+                            requests,
+                            life: self.life,
+                        },
+                    );
                 }
-                Act::Later { client, generation, delay } => {
+                Act::Later {
+                    client,
+                    generation,
+                    delay,
+                } => {
                     self.at(delay, Happening::Client { client, generation });
                 }
             }
@@ -349,7 +445,9 @@ impl World {
             Output::Client { conn, replies } => conn.0 << 20 ^ (replies.len() as u64) << 4 ^ 1,
             Output::Disk(Command::Write { id, offset, chunks, .. }) => {
                 let bytes = chunks.concat();
-                let sum = bytes.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(*byte)));
+                let sum = bytes
+                    .iter()
+                    .fold(0_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(*byte)));
                 id.0 << 32 ^ offset << 3 ^ sum ^ 2
             }
             Output::Disk(Command::Read { id, offset, .. }) => id.0 << 40 ^ offset << 3 ^ 3,
@@ -361,7 +459,9 @@ impl World {
             Output::Stopped => 9,
         };
         for word in [self.now, kind] {
-            self.report.trace = (self.report.trace ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            self.report.trace = (self.report.trace ^ word)
+                .wrapping_mul(0x0100_0000_01b3)
+                .rotate_left(17);
         }
     }
 }

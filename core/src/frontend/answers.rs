@@ -99,7 +99,13 @@ impl Frontend {
             }
             Asked::End(conn) => self.connection_ended(conn),
             Asked::Closed(conn, channel) => {
-                self.reply(conn, Reply::Channel { channel, reply: ChannelReply::Closed });
+                self.reply(
+                    conn,
+                    Reply::Channel {
+                        channel,
+                        reply: ChannelReply::Closed,
+                    },
+                );
             }
             Asked::Admin(id) => {
                 let messages = match answer {

@@ -197,7 +197,11 @@ impl Frontend {
                 guard: crate::shard::Guard::default(),
             }
         } else {
-            Input::Purge { token, queue, behind: false }
+            Input::Purge {
+                token,
+                queue,
+                behind: false,
+            }
         });
     }
 
@@ -299,20 +303,30 @@ impl Frontend {
 
     /// The connection ends once everything that it asked for before is done.
     fn disconnect(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
         connection.ending = true;
         // It takes no more deliveries.
         self.to_shard.push_back(Input::Pause { conn, paused: true });
         let groups: Vec<GroupId> = connection.channels.values().copied().collect();
         for group in groups {
-            self.channels.get_mut(&group).expect("the channel is open").ending.get_or_insert(false);
+            self.channels
+                .get_mut(&group)
+                .expect("the channel is open")
+                .ending
+                .get_or_insert(false);
             self.end_if_done(group);
         }
         self.end_connection_if_done(conn);
     }
 
     fn end_connection_if_done(&mut self, conn: ConnId) {
-        if self.connections.get(&conn).is_some_and(|connection| connection.ending && connection.channels.is_empty()) {
+        if self
+            .connections
+            .get(&conn)
+            .is_some_and(|connection| connection.ending && connection.channels.is_empty())
+        {
             self.end_connection(conn);
         }
     }
@@ -358,8 +372,12 @@ impl Frontend {
     }
 
     fn close_channel(&mut self, conn: ConnId, number: u16) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let Some(group) = connection.channels.get(&number).copied() else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some(group) = connection.channels.get(&number).copied() else {
+            return;
+        };
         self.channels.get_mut(&group).expect("the channel is open").ending = Some(true);
         self.end_if_done(group);
     }
@@ -367,8 +385,13 @@ impl Frontend {
     /// A channel that is to end does, if nothing asked before waits: its consumers end, its deliveries return (G3). The
     /// answer says, too, that everything settled on it is durable (G2).
     fn end_if_done(&mut self, group: GroupId) {
-        let Some(channel) = self.channels.get(&group) else { return };
-        let Some(answered) = channel.ending.filter(|_| channel.waiting.is_none() && channel.backlog.is_empty()) else {
+        let Some(channel) = self.channels.get(&group) else {
+            return;
+        };
+        let Some(answered) = channel
+            .ending
+            .filter(|_| channel.waiting.is_none() && channel.backlog.is_empty())
+        else {
             return;
         };
         let (conn, number) = (channel.conn, channel.number);

@@ -129,14 +129,27 @@ impl Reader {
         let needed = super::record_bytes(super::SEGMENT_BODY_BYTES);
         if self.buffer.len() < needed && self.remaining() > 0 {
             let bytes = (needed as u64).min(self.remaining()) as u32;
-            return Some(Step::Read { segment: self.segment, offset: self.buffer.len() as u64, bytes });
+            return Some(Step::Read {
+                segment: self.segment,
+                offset: self.buffer.len() as u64,
+                bytes,
+            });
         }
         let damaged = |offset| {
             let what = "the first record of the segment is not whole";
-            HaltCause::Damaged { file: FileId::Segment(start.segment), offset, what }
+            HaltCause::Damaged {
+                file: FileId::Segment(start.segment),
+                offset,
+                what,
+            }
         };
         let checked = match parse(self.segment, &self.buffer) {
-            Parsed::Record(Header { kind: Kind::Segment, .. }, body) => check_segment(self.segment, body, self.length()),
+            Parsed::Record(
+                Header {
+                    kind: Kind::Segment, ..
+                },
+                body,
+            ) => check_segment(self.segment, body, self.length()),
             _ => Err(damaged(0)),
         };
         self.start = None;
@@ -323,13 +336,26 @@ impl Reader {
 /// [`HaltCause::UnknownFormat`] if another version wrote it, [`HaltCause::Damaged`] if the file is too short.
 pub fn check_segment(segment: u64, body: &[u8], file_bytes: u64) -> Result<(), HaltCause> {
     let file = FileId::Segment(segment);
-    let version = body.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let version = body
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes);
     if version != Some(FORMAT_VERSION) {
-        return Err(HaltCause::UnknownFormat { file, version: version.unwrap_or(0) });
+        return Err(HaltCause::UnknownFormat {
+            file,
+            version: version.unwrap_or(0),
+        });
     }
-    let prepared = body.get(12..20).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let prepared = body
+        .get(12..20)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u64::from_le_bytes);
     match prepared {
         Some(prepared) if prepared <= file_bytes => Ok(()),
-        _ => Err(HaltCause::Damaged { file, offset: file_bytes, what: "the file was cut short here" }),
+        _ => Err(HaltCause::Damaged {
+            file,
+            offset: file_bytes,
+            what: "the file was cut short here",
+        }),
     }
 }

@@ -88,7 +88,12 @@ pub(crate) enum Input {
     /// The consumer ends; what it holds stays unsettled.
     Cancel { consumer: ConsumerId },
     /// Answered by [`Output::Got`].
-    Get { token: Token, queue: QueueId, no_ack: bool, behind: bool },
+    Get {
+        token: Token,
+        queue: QueueId,
+        no_ack: bool,
+        behind: bool,
+    },
     /// Settles deliveries.
     Settle {
         queue: QueueId,
@@ -261,13 +266,31 @@ impl Shard {
         match input {
             Input::Publish { token, publish } => self.publish(token, publish),
             Input::Change { token, change, guard } => self.propose_change(token, change, guard),
-            Input::Purge { token, queue, behind: true } => self.wait(Barrier::Purge { token, queue }),
-            Input::Purge { token, queue, behind: false } => self.purge(token, queue),
+            Input::Purge {
+                token,
+                queue,
+                behind: true,
+            } => self.wait(Barrier::Purge { token, queue }),
+            Input::Purge {
+                token,
+                queue,
+                behind: false,
+            } => self.purge(token, queue),
             Input::Count { token, queue } => self.count(token, queue),
             Input::Consume { token, consumer, spec } => self.consume(token, consumer, spec),
             Input::Cancel { consumer } => self.cancel(consumer),
-            Input::Get { token, queue, no_ack, behind: true } => self.wait(Barrier::Get { token, queue, no_ack }),
-            Input::Get { token, queue, no_ack, behind: false } => self.get(token, queue, no_ack),
+            Input::Get {
+                token,
+                queue,
+                no_ack,
+                behind: true,
+            } => self.wait(Barrier::Get { token, queue, no_ack }),
+            Input::Get {
+                token,
+                queue,
+                no_ack,
+                behind: false,
+            } => self.get(token, queue, no_ack),
             Input::Settle {
                 queue,
                 sequences,

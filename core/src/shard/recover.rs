@@ -62,7 +62,11 @@ impl Recover {
     pub(crate) fn new(config: Config, listing: Listing, now: Now) -> Result<Self, HaltCause> {
         if listing.superblock.is_none() && !listing.segments.is_empty() {
             let what = "the file is missing, and there are segments that it should speak of";
-            return Err(HaltCause::Damaged { file: FileId::Superblock, offset: 0, what });
+            return Err(HaltCause::Damaged {
+                file: FileId::Superblock,
+                offset: 0,
+                what,
+            });
         }
         let empty = End {
             segment: 1,

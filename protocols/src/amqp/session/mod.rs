@@ -149,7 +149,6 @@ struct Flow {
     told: bool,
 }
 
-
 impl Session {
     /// A session for a socket accepted at `now`.
     #[must_use]
@@ -340,7 +339,7 @@ impl Session {
         bytes
     }
 
-    /// Ends the channel or the connection, as the error's code says.
+    /// Ends the channel or the connection, as the error's code says, and nobody else's (G16).
     fn fail(&mut self, now: Now, channel: u16, error: Error) {
         if channel == 0 || error.code.ends_connection() || self.phase != Phase::Open {
             self.close(now, &error);
