@@ -24,7 +24,7 @@ pub struct Config {
     pub pending_bytes_max: u64,
     /// Bytes of messages on their way to one connection; more wait in their queue.
     pub connection_window_bytes: u64,
-    /// Unsettled deliveries of one channel, whatever its prefetch; more wait in their queue.
+    /// Unsettled deliveries of a consumer without prefetch; more wait in their queue.
     pub unsettled_max: u32,
     /// Bytes of log between two checkpoints: what a restart has to replay.
     pub checkpoint_bytes: u64,

@@ -77,6 +77,13 @@ impl Frontend {
                 },
                 false,
             ),
+            queues => self.perform_on_queue(now, group, queues),
+        }
+    }
+
+    fn perform_on_queue(&mut self, now: Now, group: GroupId, request: ChannelRequest) -> Result<(), Refused> {
+        use ChannelRequest as R;
+        match request {
             R::DeclareQueue {
                 name,
                 passive,
