@@ -27,6 +27,8 @@ pub(super) struct Checkpoint {
     pub(super) superblock: Superblock,
     /// Bytes that the log had written when the last checkpoint began.
     written_bytes: u64,
+    /// Bytes of messages that had left their segments by then.
+    freed_bytes: u64,
     /// Length of the durable manifest.
     manifest_bytes: u64,
     state: State,
@@ -56,6 +58,7 @@ impl Checkpoint {
         Self {
             superblock,
             written_bytes: 0,
+            freed_bytes: 0,
             manifest_bytes,
             state: State::Idle,
             active,
@@ -82,9 +85,8 @@ impl Shard {
     /// Starts a checkpoint if it is time and the state is that of a place in the log. Whether something was written.
     pub(super) fn start_checkpoint(&mut self) -> bool {
         self.note_segments();
-        let due = self.log.counters.written_bytes - self.checkpoint.written_bytes >= self.config.checkpoint_bytes;
         let last = self.stopping && !self.checkpoint.stopped;
-        if !self.checkpoint.is_idle() || !(due || last) || !self.batch.flying.is_empty() {
+        if !self.checkpoint.is_idle() || !(last || self.is_checkpoint_due()) || !self.batch.flying.is_empty() {
             return false;
         }
         let bound = self.checkpoint_bound();
@@ -105,8 +107,18 @@ impl Shard {
         self.space.begin_checkpoint();
         self.checkpoint.state = State::Manifest { at, sequence, bytes };
         self.checkpoint.written_bytes = self.log.counters.written_bytes;
+        self.checkpoint.freed_bytes = self.space.freed_bytes();
         self.log.submit();
         true
+    }
+
+    /// Whether a restart would have much to replay, or the disk would get much back: segments are freed by checkpoints
+    /// only. When there is nothing else to do, getting two segments back is enough.
+    fn is_checkpoint_due(&self) -> bool {
+        let written = self.log.counters.written_bytes - self.checkpoint.written_bytes;
+        let freed = self.space.freed_bytes() - self.checkpoint.freed_bytes;
+        let idle = self.batch.is_empty();
+        written + freed / 4 >= self.config.checkpoint_bytes || (idle && freed >= 2 * self.config.segment_bytes)
     }
 
     /// The checkpoint's next step once its last write is durable.

@@ -21,6 +21,8 @@ pub(crate) struct Space {
     /// To be subtracted when the checkpoint being written is durable; and for the one after.
     obsolete: Vec<(u64, u64)>,
     obsolete_next: Vec<(u64, u64)>,
+    /// Bytes that stopped being live, ever.
+    freed_bytes: u64,
 }
 
 impl Space {
@@ -31,6 +33,7 @@ impl Space {
     pub(super) fn remove(&mut self, segment: u64, bytes: u64) {
         let live = self.segments.get_mut(&segment).expect("added before");
         *live -= bytes;
+        self.freed_bytes += bytes;
         if *live == 0 {
             self.segments.remove(&segment);
         }
@@ -106,6 +109,11 @@ impl Space {
             .min()
             .filter(|(found, _)| *found < share)
             .map(|(_, segment)| segment)
+    }
+
+    /// Bytes that stopped being live since the start.
+    pub(super) const fn freed_bytes(&self) -> u64 {
+        self.freed_bytes
     }
 
     /// Segments, and live bytes in all of them.
