@@ -1,5 +1,7 @@
 //! The whole broker core as one machine: frontend, shard and log, joined.
 
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use crate::api::{ConnId, Name, Reply, Request};
 use crate::catalog::Change;
 use crate::disk::{Command, Event, FileId, Listing};
@@ -336,6 +338,9 @@ impl Node {
     }
 
     fn halt(&mut self, cause: HaltCause) {
+        if matches!(cause, HaltCause::Damaged { .. }) {
+            mark::hit(Mark::DamageFound);
+        }
         self.state = State::Halted;
         self.outputs.clear();
         self.outputs.push_back(Output::Halt(cause));
@@ -366,6 +371,9 @@ impl Machine for Node {
     fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
         if let Input::Disk(Event::Failed { file, doing, error }) = input {
+            if plant::is(Plant::FailedSyncIgnored) {
+                return;
+            }
             return self.halt(HaltCause::DiskFailed { file, doing, error });
         }
         let running = match (&mut self.state, input) {

@@ -1,5 +1,6 @@
 //! What the shard says.
 
+use crate::plant::{self, Plant};
 use super::channel::{Then, Waiting};
 use super::{Asked, Frontend};
 use crate::api::{Cause, ChannelReply, ConnId, Outcome, Reply};
@@ -240,7 +241,7 @@ impl Frontend {
 
     /// Everything that the connection asked for is durable; if one of its declarations came late, once more.
     fn connection_ended(&mut self, conn: ConnId) {
-        if self.catalog.exclusive_queues(conn).is_empty() {
+        if self.catalog.exclusive_queues(conn).is_empty() || plant::is(Plant::ExclusiveOutlives) {
             self.to_shard.push_back(Input::Pause { conn, paused: false });
             self.reply(conn, Reply::Disconnected);
         } else {

@@ -17,6 +17,8 @@ mod publish;
 mod requests;
 mod topology;
 
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, Fault, Name, Object, Operation, Reply, Request};
 use crate::catalog::{Catalog, Change, QueueId};
 use crate::machine::Now;
@@ -311,6 +313,10 @@ impl Frontend {
     /// Removes what belongs to the connection; says so once that is durable.
     fn end_connection(&mut self, conn: ConnId) {
         for queue in self.catalog.exclusive_queues(conn) {
+            if plant::is(Plant::ExclusiveOutlives) {
+                break;
+            }
+            mark::hit(Mark::ExclusiveGone);
             let token = self.ask(Asked::Nobody);
             let change = Change::DeleteQueue { id: queue };
             self.to_shard.push_back(Input::Change {
@@ -394,7 +400,9 @@ impl Frontend {
             self.consumers.remove(&consumer);
             self.to_shard.push_back(Input::Cancel { consumer });
         }
-        self.settle_all(returned, crate::api::Outcome::Requeue);
+        if !plant::is(Plant::ReturnedLostOnClose) {
+            self.settle_all(returned, crate::api::Outcome::Requeue);
+        }
         self.update_blocked();
     }
 
@@ -413,6 +421,9 @@ impl Frontend {
         };
         connection.unread_bytes = connection.unread_bytes.saturating_sub(bytes);
         if connection.paused && !connection.ending && connection.unread_bytes <= window / 2 {
+            if plant::is(Plant::PauseForgotten) {
+                return;
+            }
             connection.paused = false;
             self.to_shard.push_back(Input::Pause { conn, paused: false });
         }
@@ -426,6 +437,7 @@ impl Frontend {
         };
         connection.unread_bytes += bytes as u64;
         if !connection.paused && connection.unread_bytes > window {
+            mark::hit(Mark::ReaderPaused);
             connection.paused = true;
             self.to_shard.push_back(Input::Pause { conn, paused: true });
         }

@@ -1,5 +1,6 @@
 //! A published message: checked, routed, handed to the shard.
 
+use crate::plant::{self, Plant};
 use super::Frontend;
 use super::channel::{CachedRoute, Channel};
 use crate::api::{Cause, ChannelReply, Object, Operation};
@@ -27,7 +28,7 @@ impl Frontend {
         };
         if publish.queues.is_empty() {
             self.counters.unroutable += 1;
-            if mandatory {
+            if mandatory && !plant::is(Plant::ReturnForgotten) {
                 self.sending(self.channels[&group].conn, publish.message.bytes().len());
                 self.say(
                     group,

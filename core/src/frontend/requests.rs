@@ -1,5 +1,6 @@
 //! What sessions ask on a channel.
 
+use crate::plant::{self, Plant};
 use super::channel::{Confirms, Delivered, Then, Transaction, Waiting};
 use super::{Asked, ConsumerAt, Frontend, backlog_bytes};
 use crate::api::{
@@ -304,6 +305,15 @@ impl Frontend {
     /// Publishes are forgotten; settlements too: their deliveries stay unsettled, under their tags.
     fn tx_rollback(&mut self, group: GroupId) -> Result<(), Refused> {
         let transaction = self.take_transaction(group, Operation::TxRollback)?;
+        if plant::is(Plant::RollbackPublishes) {
+            transaction.publishes.into_iter().for_each(|publish| {
+                self.to_shard.push_back(Input::Publish { token: None, publish });
+            });
+        }
+        if plant::is(Plant::RollbackForgetsSettles) {
+            self.say(group, ChannelReply::TxRolledBack);
+            return Ok(());
+        }
         let channel = self.channels.get_mut(&group).expect("the channel is open");
         channel
             .deliveries

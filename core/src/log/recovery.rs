@@ -5,6 +5,7 @@
 //! already durable, the bytes here are **damaged**, and recovery names the place and halts; otherwise they are the
 //! **torn tail** of the writes that the crash cut off, none of which was ever confirmed, and the log goes on from here.
 
+use crate::plant::{self, Plant};
 use super::End;
 use super::record::{ALIGN, Header, Kind, Parsed, Position, parse};
 use super::superblock::FORMAT_VERSION;
@@ -159,12 +160,17 @@ impl Reader {
             Parsed::Record(header, _) => Some(header),
         };
         match parsed {
-            Some(header) if header.sequence == self.sequence && header.term >= self.term => Some(self.take(header)),
+            Some(header) if header.sequence == self.sequence && self.takes(header.term) => Some(self.take(header)),
             _ => {
                 self.give_up();
                 None
             }
         }
+    }
+
+    /// No record of an earlier life follows one of a later.
+    fn takes(&self, term: u64) -> bool {
+        term >= self.term || plant::is(Plant::RecoveryTrustsTerm)
     }
 
     fn take(&mut self, header: Header) -> Step {
@@ -188,7 +194,7 @@ impl Reader {
         self.wanted = 1;
         self.sequence += 1;
         self.term = header.term;
-        if header.kind == Kind::Seal {
+        if header.kind == Kind::Seal && !plant::is(Plant::RecoverySkipsSegment) {
             self.go_to(self.segment + 1);
         }
         Step::Record {
@@ -237,7 +243,8 @@ impl Reader {
 
     fn judge(&mut self, header: Header) -> Option<Step> {
         let broken = self.broken.as_ref().expect("searching");
-        if header.synced >= broken.sequence && header.sequence > broken.sequence {
+        let proof = header.synced >= broken.sequence && header.sequence > broken.sequence;
+        if proof && !plant::is(Plant::DamageIsTail) {
             let file = FileId::Segment(broken.at.segment);
             let what = if broken.capacity == 0 {
                 "the segment is missing"

@@ -7,6 +7,8 @@
 //! Manifest: varint time, varint next queue number, changes that rebuild the catalog (count, then each), then queues
 //! (count, then each: number, next sequence, pages), each page as in `put_page`.
 
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use super::Shard;
 use super::index::Index;
 use super::page::{Page, Stored};
@@ -106,6 +108,12 @@ impl Shard {
         self.checkpoint.state = State::Manifest { at, sequence, bytes };
         self.checkpoint.written_bytes = self.log.counters.written_bytes;
         self.log.submit();
+        if plant::is(Plant::SuperblockEarly) {
+            let manifest = Some((at, sequence));
+            let Superblock { turn, .. } = self.checkpoint.superblock;
+            let early = Superblock { turn: turn + 1, term: self.log.term(), manifest };
+            self.log.write_superblock_early(&early);
+        }
         true
     }
 
@@ -127,6 +135,7 @@ impl Shard {
                 self.checkpoint.manifest_bytes = bytes;
                 self.checkpoint.state = State::Idle;
                 self.counters.checkpoints += 1;
+                mark::hit(Mark::Checkpoint);
                 self.space.end_checkpoint();
                 let dead = self.space.take_dead(self.checkpoint.first_needed());
                 dead.into_iter().for_each(|segment| self.log.release(segment));
@@ -169,6 +178,10 @@ impl Shard {
                 self.space.obsolete(Some(stored));
             }
             for (_, page) in queue.index.pages_mut().filter(|(_, page)| page.dirty) {
+                if page.stored.is_some() && plant::is(Plant::CheckpointForgetsDirtyPage) {
+                    page.dirty = false;
+                    continue;
+                }
                 let bytes = page.encode();
                 let (length, checksum) = (bytes.len() as u32, checksum(&bytes));
                 let mut body = Body::default();
@@ -190,7 +203,8 @@ impl Shard {
         let to = body.tail();
         put_varint(to, self.time_ms);
         put_varint(to, self.catalog.queue_next());
-        let changes: Vec<Change> = self.catalog.changes().collect();
+        let mut changes: Vec<Change> = self.catalog.changes().collect();
+        changes.pop_if(|change| matches!(change, Change::Bind { .. }) && plant::is(Plant::CheckpointForgetsBinding));
         put_varint(to, changes.len() as u64);
         changes.iter().for_each(|change| change.encode(to));
         let queues = self.queues.values().filter(|queue| queue.is_persistent());
@@ -217,6 +231,7 @@ impl Shard {
             let numbers: Vec<u64> = queue.index.pages().iter().filter_map(idle).collect();
             for number in numbers {
                 if !queue.pins(number) {
+                    mark::hit(Mark::PageEvicted);
                     queue.index.page_mut(number).expect("listed").slots = None;
                 }
             }

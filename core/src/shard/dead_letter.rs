@@ -3,6 +3,8 @@
 //! Its headers tell its story as with RabbitMQ: `x-death`, an array of tables, the newest death first, one for each
 //! queue and reason with a count; and `x-first-death-queue`, `-reason`, `-exchange`.
 
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use super::entry::{Command, Enqueue};
 use super::page::Sequence;
 use super::queue::Death;
@@ -29,6 +31,7 @@ impl Shard {
                 .slot(sequence)
                 .expect("pages of dying messages stay in memory");
             let Some(message) = slot.message.clone() else {
+                mark::hit(Mark::DeadLetterAwaitsBody);
                 self.load_messages(id, sequence);
                 return;
             };
@@ -44,6 +47,7 @@ impl Shard {
 
     fn move_dead(&mut self, id: QueueId, sequence: Sequence, from: &Definition, message: &Message, death: Death) {
         self.counters.dead_lettered += 1;
+        mark::hit(Mark::DeadLetter);
         let (message, queues) = self.dead_letter(from, message, death);
         if queues.is_empty() {
             self.remove(id, sequence);
@@ -107,8 +111,11 @@ impl Shard {
             .route(&from.vhost, &exchange, &key, &letter)
             .unwrap_or_default();
         let returns = |id: &QueueId| {
-            let queue = &self.queues[id].definition.name;
-            is_cycle(&deaths, queue)
+            let cycle = is_cycle(&deaths, &self.queues[id].definition.name) && !plant::is(Plant::CycleUnseen);
+            if cycle {
+                mark::hit(Mark::DeadLetterCycle);
+            }
+            cycle
         };
         let queues = route
             .queues

@@ -1,5 +1,7 @@
 //! Ready messages go to whoever waits for them.
 
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use super::entry::parse_message;
 use super::index::page_of;
 use super::page::{MESSAGE_HEAD_BYTES, Sequence};
@@ -109,7 +111,7 @@ impl Shard {
             queue.consumers.push_back(next);
             let consumer = &self.consumers[&next];
             let group = &self.groups[&consumer.spec.group];
-            let full = consumer.unsettled >= consumer.spec.max
+            let full = consumer.unsettled >= consumer.spec.max.saturating_add(u32::from(plant::is(Plant::PrefetchOffByOne)))
                 || (!consumer.spec.no_ack && group.max.is_some_and(|max| group.unsettled >= max));
             if !full && !self.paused.contains(&consumer.spec.conn) {
                 return Some(next);
@@ -191,7 +193,8 @@ impl Shard {
     fn expired(&mut self, id: QueueId, sequence: Sequence) -> bool {
         let queue = self.queues.get_mut(&id).expect("it is being served");
         let expires_ms = queue.index.slot(sequence).expect("the head is in memory").expires_ms;
-        if expires_ms == 0 || expires_ms > self.time_ms {
+        let late = 1000 * u64::from(plant::is(Plant::ExpiryLate));
+        if expires_ms == 0 || expires_ms + late > self.time_ms {
             return false;
         }
         queue.take(sequence);
@@ -288,6 +291,7 @@ impl Shard {
             self.idles.remove(&(at, id));
             let idle = self.queues.get(&id).is_some_and(|queue| queue.consumers.is_empty());
             if idle {
+                mark::hit(Mark::QueueIdleExpired);
                 self.propose(super::entry::Command::Change(Change::DeleteQueue { id }), None, false);
             }
         }
@@ -375,6 +379,7 @@ impl Shard {
             return Ok(());
         };
         let whole = page.stored.is_some_and(|stored| stored.checksum == checksum(bytes));
+        mark::hit(Mark::PageLoaded);
         let loaded = if whole { page.load(bytes) } else { None };
         loaded.ok_or(Damage {
             at,
@@ -413,6 +418,7 @@ impl Shard {
                 at: place,
                 what: "a message was expected",
             })?;
+            mark::hit(Mark::MessageLoaded);
             queue.index.cache(*sequence, message);
             self.cache.keep(id, *sequence, length);
         }
@@ -427,6 +433,7 @@ impl Shard {
             };
             let logged = queue.index.slot(sequence).is_some_and(super::page::Slot::is_logged);
             if logged && let Some(bytes) = queue.index.uncache(sequence) {
+                mark::hit(Mark::CacheEvicted);
                 self.cache.forget(bytes);
             }
         }

@@ -1,5 +1,7 @@
 //! Requests become commands, commands a batch, and a batch, when the disk is idle, an entry.
 
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use super::entry::{Command, Enqueue, Settle};
 use super::queue::{Death, Get, Holder};
 use super::{Consumer, ConsumerId, ConsumerSpec, GroupId, Guard, Output, Publish, Shard, Token};
@@ -98,8 +100,10 @@ impl Shard {
     pub(super) fn publish(&mut self, token: Option<Token>, publish: Publish) {
         let ok = self.admit(&publish);
         let Some(queues) = ok else {
+            mark::hit(Mark::PublishRefused);
             if let Some(token) = token {
-                self.output(Output::Published { token, ok: false });
+                let ok = plant::is(Plant::RefusalConfirmed);
+                self.output(Output::Published { token, ok });
             }
             return;
         };
@@ -121,6 +125,12 @@ impl Shard {
             ttl_ms,
             message,
         };
+        let mut token = token;
+        if plant::is(Plant::ConfirmEarly)
+            && let Some(token) = token.take()
+        {
+            self.output(Output::Published { token, ok: true });
+        }
         self.propose(Command::Enqueue(enqueue), token, false);
     }
 
@@ -145,6 +155,7 @@ impl Shard {
         for id in &refusing {
             self.counters.dropped += 1;
             if self.queues[id].definition.policy.overflow == Overflow::RejectPublishDeadLetter {
+                mark::hit(Mark::RefusedAndDeadLettered);
                 self.dead_letter_refused(*id, &publish.message);
             }
         }
@@ -214,7 +225,12 @@ impl Shard {
             self.output(Output::Purged { token, messages: 0 });
             return;
         };
-        let (ranges, messages) = queue.take_all();
+        let (mut ranges, messages) = queue.take_all();
+        if plant::is(Plant::PurgeTakesUnsettled)
+            && let Some((_, last)) = ranges.last().copied()
+        {
+            ranges = vec![(0, last)];
+        }
         if queue.is_persistent() {
             self.batch
                 .settles
@@ -229,6 +245,9 @@ impl Shard {
             self.apply_settle(&Settle { queue: id.0, ranges });
         }
         self.touch(id);
+        if plant::is(Plant::PurgeNotDurable) {
+            return self.output(Output::Purged { token, messages });
+        }
         self.wait(Barrier::Purged { token, messages });
     }
 
@@ -301,12 +320,15 @@ impl Shard {
             .values_mut()
             .filter(|holder| **holder == Holder::Consumer(id));
         held.for_each(|holder| *holder = Holder::Get);
-        if let Some(group) = self.groups.get_mut(&consumer.spec.group) {
+        if let Some(group) = self.groups.get_mut(&consumer.spec.group)
+            && !plant::is(Plant::CreditLeakedOnCancel)
+        {
             group.unsettled = group.unsettled.saturating_sub(consumer.unsettled);
         }
         let ends = queue.definition.auto_delete && queue.consumers.is_empty();
         let id = queue.id;
-        if ends {
+        if ends && !plant::is(Plant::AutoDeleteForgotten) {
+            mark::hit(Mark::QueueAutoDeleted);
             self.propose(Command::Change(Change::DeleteQueue { id }), None, false);
         }
         self.use_queue(id);
@@ -338,6 +360,7 @@ impl Shard {
             }
             Outcome::Reject => {
                 self.counters.rejected += 1;
+                self.leak_credit(id);
                 self.die(id, sequence, Death::Rejected);
             }
             Outcome::Requeue => {
@@ -347,6 +370,16 @@ impl Shard {
                     .expect("it holds the message")
                     .put_back(sequence);
             }
+        }
+    }
+
+    /// A planted bug: somebody's credit is not given back.
+    fn leak_credit(&mut self, id: QueueId) {
+        let first = self.queues.get(&id).and_then(|queue| queue.consumers.front().copied());
+        if plant::is(Plant::CreditLeakedOnReject)
+            && let Some(consumer) = first.and_then(|id| self.consumers.get_mut(&id))
+        {
+            consumer.unsettled += 1;
         }
     }
 
@@ -405,7 +438,11 @@ impl Shard {
         for (queue, sequence, outcome) in settles {
             self.settle(queue, sequence, outcome);
         }
-        let settles = std::mem::replace(&mut self.batch.settles, gathered);
+        let mut settles = std::mem::replace(&mut self.batch.settles, gathered);
+        if plant::is(Plant::TransactionTorn) {
+            self.batch.settles.append(&mut settles);
+            self.flush();
+        }
         let first = self.batch.open.len();
         for settle in settles.into_values() {
             self.propose(Command::Settle(settle), None, true);
@@ -429,6 +466,9 @@ impl Shard {
             && let Some(last) = self.batch.open.back_mut()
         {
             last.joined = false;
+        }
+        if plant::is(Plant::CommitEarly) {
+            return self.output(Output::Committed { token });
         }
         self.wait(Barrier::Commit { token });
     }
@@ -529,6 +569,7 @@ impl Shard {
         let pinned = self.cache.transient_bytes();
         let memory = self.config.cache_bytes;
         if !self.blocked && (pending > limit || pinned > memory) {
+            mark::hit(Mark::PublishersBlocked);
             self.blocked = true;
             let reason = if pending > limit {
                 "low on disk bandwidth"
@@ -608,6 +649,9 @@ impl Shard {
             });
         }
         self.log.submit();
+        if self.log.skips_sync() {
+            self.durable(WriteId(u64::MAX));
+        }
     }
 
     /// One entry from the front of `taken`.

@@ -1,5 +1,6 @@
 //! One queue at its leader: the index, and what dies with the leader: who holds what, who waits for what.
 
+use crate::plant::{self, Plant};
 use super::index::{Found, Index};
 use super::page::{Sequence, Slot};
 use super::{ConsumerId, Token};
@@ -133,7 +134,10 @@ impl Queue {
         if self.ready == 0 {
             return Head::Empty;
         }
-        let returned = self.returned.first().copied();
+        let mut returned = self.returned.first().copied();
+        if plant::is(Plant::RequeueAtTail) && matches!(self.index.first_live(self.cursor), Found::Slot(..)) {
+            returned = None;
+        }
         let from = returned.unwrap_or(self.cursor);
         match self.index.first_live(from) {
             Found::Slot(sequence, _) => {
@@ -171,7 +175,7 @@ impl Queue {
         let Some(slot) = self.index.slot_mut(sequence).filter(|slot| slot.live) else {
             return;
         };
-        slot.delivered = true;
+        slot.delivered = !plant::is(Plant::RequeueLosesFlag);
         self.ready += 1;
         self.ready_bytes += u64::from(slot.body_bytes);
         let fresh = self.returned.insert(sequence);

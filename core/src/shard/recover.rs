@@ -4,6 +4,8 @@
 //! not with the backlog. Then the node takes a new term, durably and before anything is written under it, so that no
 //! record of an earlier life can be taken for one of this.
 
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use super::Shard;
 use super::checkpoint::{Checkpoint, Manifest};
 use super::entry::{Command as Entry, Decoded, decode_entry};
@@ -146,6 +148,7 @@ impl Recover {
             }
             // Nothing was written yet, or a crash came while the folder was being made.
             None if self.listing.segments.is_empty() => {
+                mark::hit(Mark::FolderAbandoned);
                 self.prepare();
                 return Ok(());
             }
@@ -173,6 +176,7 @@ impl Recover {
         loop {
             while let Some((_, _, (command, _))) = self.entries.front() {
                 if let Some(missing) = self.shard.missing(command) {
+                    mark::hit(Mark::ReplayAwaitsPage);
                     self.shard.load_page(missing.queue, missing.page);
                     return Ok(());
                 }
@@ -240,6 +244,7 @@ impl Recover {
             });
         }
         if torn {
+            mark::hit(Mark::TornTail);
             self.report.torn = Some((FileId::Segment(end.segment), u64::from(end.offset)));
         }
         self.superblock.term = self.superblock.term.max(term);
@@ -249,7 +254,8 @@ impl Recover {
 
     /// Takes a new term, in both slots, so that no single slot's loss brings an old one back.
     fn begin_term(&mut self) -> Result<(), HaltCause> {
-        self.superblock.term += 1;
+        mark::hit(Mark::TermBump);
+        self.superblock.term += u64::from(!plant::is(Plant::RecoveryKeepsTerm));
         for id in [WriteId(1), WriteId(2)] {
             self.superblock.turn += 1;
             let chunks = vec![Bytes::from(self.superblock.encode())];

@@ -4,6 +4,7 @@
 //! checkpoint, and everything from where replay begins. What a checkpoint makes obsolete is needed until that checkpoint
 //! is durable, for until then a restart uses the one before.
 
+use crate::plant::{self, Plant};
 use super::page::{MESSAGE_HEAD_BYTES, Page, Stored};
 use std::collections::BTreeMap;
 
@@ -52,6 +53,10 @@ impl Space {
 
     /// A stored page was replaced or is gone: the next checkpoint will not refer to it.
     pub(super) fn obsolete(&mut self, stored: Option<Stored>) {
+        if plant::is(Plant::PageReleasedEarly) {
+            stored.iter().for_each(|stored| self.remove(stored.at.segment, u64::from(stored.bytes)));
+            return;
+        }
         self.obsolete_next
             .extend(stored.map(|stored| (stored.at.segment, u64::from(stored.bytes))));
     }
