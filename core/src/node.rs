@@ -299,6 +299,21 @@ impl Node {
     /// A node on a data folder that holds `listing`. It reads the folder, then says [`Output::Ready`].
     #[must_use]
     pub fn open(config: Config, listing: Listing, now: Now) -> Self {
+        if listing.superblock.is_none() && !listing.segments.is_empty() {
+            // The superblock is the first file of a folder, and it is never deleted.
+            let what = "the superblock is missing, but segments of a log are here";
+            let cause = HaltCause::Damaged {
+                file: FileId::Superblock,
+                offset: 0,
+                what,
+            };
+            let outputs = VecDeque::from([Output::Halt(cause)]);
+            return Self {
+                now,
+                state: State::Halted,
+                outputs,
+            };
+        }
         let recover = Recover::new(config, listing, now);
         Self {
             now,
