@@ -225,6 +225,9 @@ impl Shard {
             return 0;
         };
         self.active.remove(&id);
+        for dying in std::mem::take(&mut queue.dying) {
+            self.buried(dying.number);
+        }
         if let Some(at_ms) = queue.timer {
             self.expiries.remove(&(at_ms, id));
         }

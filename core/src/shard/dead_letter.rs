@@ -7,7 +7,7 @@ use crate::mark::{self, Mark};
 use crate::plant::{self, Plant};
 use super::entry::{Command, Enqueue};
 use super::page::Sequence;
-use super::queue::Death;
+use super::queue::{Death, Dying};
 use super::{Publish, Shard};
 use crate::api::Name;
 use crate::catalog::{Definition, QueueId};
@@ -23,7 +23,12 @@ impl Shard {
     pub(super) fn bury(&mut self, id: QueueId) {
         for _ in 0..TURN_DEATHS {
             let Some(queue) = self.queues.get(&id) else { return };
-            let Some((sequence, death)) = queue.dying.front().copied() else {
+            let Some(Dying {
+                sequence,
+                death,
+                number,
+            }) = queue.dying.front().copied()
+            else {
                 return;
             };
             let slot = queue
@@ -41,6 +46,7 @@ impl Shard {
             if live {
                 self.move_dead(id, sequence, &definition, &message, death);
             }
+            self.buried(number);
         }
         self.touch(id);
     }

@@ -5,7 +5,7 @@ use crate::plant::{self, Plant};
 use super::entry::parse_message;
 use super::index::page_of;
 use super::page::{MESSAGE_HEAD_BYTES, Sequence};
-use super::queue::{Death, Head, Holder, Queue};
+use super::queue::{Death, Dying, Head, Holder, Queue};
 use super::{ConsumerId, Delivery, Output, Shard};
 use crate::catalog::{Change, QueueId};
 use crate::disk::{FileId, ReadId};
@@ -252,7 +252,12 @@ impl Shard {
             self.remove(id, sequence);
             return;
         }
-        queue.dying.push_back((sequence, death));
+        let number = (death == Death::Rejected).then(|| self.batch.reject());
+        queue.dying.push_back(Dying {
+            sequence,
+            death,
+            number,
+        });
         self.touch(id);
     }
 

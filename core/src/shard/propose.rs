@@ -10,7 +10,7 @@ use crate::catalog::{Change, Overflow, QueueId};
 use crate::disk::WriteId;
 use crate::encoding::put_varint;
 use crate::log::record::{Body, Kind, Position};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::page::Sequence;
@@ -38,7 +38,10 @@ pub(super) struct Batch {
     flying_bytes: u64,
     proposed: Progress,
     applied: Progress,
-    barriers: VecDeque<(Progress, Barrier)>,
+    barriers: VecDeque<(Until, Barrier)>,
+    /// Rejections that are not proposed yet, for their message must be loaded to be dead-lettered.
+    rejections: BTreeSet<u64>,
+    rejection_next: u64,
 }
 
 /// How far the shard has come: commands of `open`, and writes (which carry the gathered settlements).
@@ -46,6 +49,14 @@ pub(super) struct Batch {
 struct Progress {
     commands: u64,
     writes: u64,
+}
+
+/// What a barrier waits for.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// Rejections before this one are proposed; then all that is proposed.
+    Rejections(u64),
+    Applied(Progress),
 }
 
 /// A command and whom to tell.
@@ -89,6 +100,13 @@ impl Batch {
 
     pub(super) fn is_empty(&self) -> bool {
         self.is_open_empty() && self.flying.is_empty()
+    }
+
+    /// A message is rejected: its number until it is proposed.
+    pub(super) fn reject(&mut self) -> u64 {
+        self.rejection_next += 1;
+        self.rejections.insert(self.rejection_next);
+        self.rejection_next
     }
 
     fn is_open_empty(&self) -> bool {
@@ -516,14 +534,37 @@ impl Shard {
 
     /// Answers when everything proposed so far is applied.
     fn wait(&mut self, barrier: Barrier) {
-        let mut until = self.batch.proposed;
-        until.writes += u64::from(!self.batch.settles.is_empty());
+        let until = if self.batch.rejections.is_empty() {
+            Until::Applied(self.proposed())
+        } else {
+            Until::Rejections(self.batch.rejection_next)
+        };
         self.batch.barriers.push_back((until, barrier));
         self.pass_barriers();
     }
 
+    /// A rejection is proposed, or its queue is gone.
+    pub(super) fn buried(&mut self, number: Option<u64>) {
+        if number.is_some_and(|number| self.batch.rejections.remove(&number)) {
+            self.pass_barriers();
+        }
+    }
+
+    /// Everything proposed so far.
+    fn proposed(&self) -> Progress {
+        let mut until = self.batch.proposed;
+        until.writes += u64::from(!self.batch.settles.is_empty());
+        until
+    }
+
     fn pass_barriers(&mut self) {
         while let Some((until, barrier)) = self.batch.barriers.front().copied() {
+            let until = match until {
+                Until::Applied(until) => until,
+                Until::Rejections(upto) if self.batch.rejections.first().is_some_and(|first| *first <= upto) => break,
+                Until::Rejections(_) => self.proposed(),
+            };
+            self.batch.barriers[0].0 = Until::Applied(until);
             let applied = self.batch.applied;
             if until.commands > applied.commands || until.writes > applied.writes {
                 break;

@@ -36,7 +36,7 @@ pub(crate) struct Queue {
     /// The read that the head waits for.
     pub(crate) loading: Option<ReadId>,
     /// Dead letters on their way: first in, first out.
-    pub(crate) dying: VecDeque<(Sequence, Death)>,
+    pub(crate) dying: VecDeque<Dying>,
     /// Messages before this one may have been delivered before the node started.
     recovered: Sequence,
     /// Last declared, got from or consumed from.
@@ -78,6 +78,15 @@ impl Death {
             Self::MaxLength => "maxlen",
         }
     }
+}
+
+/// A message on its way to the dead-letter exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dying {
+    pub(crate) sequence: Sequence,
+    pub(crate) death: Death,
+    /// Of a rejection, whose durability somebody may wait for.
+    pub(crate) number: Option<u64>,
 }
 
 /// The next message to deliver.
@@ -250,7 +259,7 @@ impl Queue {
             || (near..=near + 1).contains(&page)
             || self.unsettled.range(span.clone()).next().is_some()
             || self.returned.range(span.clone()).next().is_some()
-            || self.dying.iter().any(|(sequence, _)| span.contains(sequence))
+            || self.dying.iter().any(|dying| span.contains(&dying.sequence))
     }
 
     /// Panics on a broken invariant.
