@@ -21,6 +21,10 @@ struct Channel {
     instance: u64,
     /// It is being closed: what it is still given goes back.
     closing: bool,
+    /// It asked for a queue that is gone for good.
+    must_fail: bool,
+    /// Cancels that are not answered.
+    cancels: u32,
     /// Unsettled deliveries by tag: queue and message.
     held: BTreeMap<u64, (usize, u64)>,
     /// Consumers: queue, if one of the run, and whether deliveries are settled by being sent.
@@ -84,6 +88,11 @@ impl Observer {
         Self { queues, ..Self::default() }
     }
 
+    /// Whether something may be given to a consumer that is no more, and go back unseen: order is blurred then.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.channels.values().any(|channel| channel.closing || channel.cancels > 0)
+    }
+
     /// The node died.
     pub(crate) fn crashed(&mut self, ledger: &mut Ledger) {
         let purges = self.channels.values().flat_map(|channel| &channel.purges);
@@ -119,6 +128,7 @@ impl Observer {
     fn close(&mut self, at: At, ledger: &mut Ledger) {
         let Some(channel) = self.channels.get_mut(&at).filter(|channel| !channel.closing) else { return };
         channel.closing = true;
+        ledger.order.blur();
         // A request that waits is part of what is done before.
         let step = (channel.asked == 0).then_some(self.step);
         let open = channel.transaction.take().unwrap_or_default();
@@ -133,7 +143,10 @@ impl Observer {
         let gone = |(owner, channel): &At| *owner == conn && number.is_none_or(|number| number == *channel);
         for (at, channel) in &self.channels {
             // A purge may have been done without the answer being seen.
-            channel.purges.iter().filter(|_| gone(at)).for_each(|queue| ledger.purged(*queue));
+            for queue in channel.purges.iter().filter(|_| gone(at)) {
+                ledger.order.purge_lost(*queue);
+                ledger.purged(*queue);
+            }
         }
         self.channels.retain(|at, _| !gone(at));
         if number.is_none() {
@@ -156,7 +169,9 @@ impl Observer {
             // It has one consumer, on this connection.
             self.owned.entry(at.0).or_default().push(name.to_string());
         }
+        let gone = matches!(request, ChannelRequest::DeclareQueue { name, .. } if self.gone.contains(&**name));
         let Some(channel) = self.channels.get_mut(&at).filter(|channel| !channel.closing) else { return };
+        channel.must_fail |= gone;
         channel.note(name, step, request, ledger);
         channel.asked += i64::from(is_answered(request));
     }
@@ -177,7 +192,7 @@ impl Observer {
             self.declared(when, (conn, *number), name, ledger);
         }
         if let ChannelReply::Failed(Fault { cause: Cause::ResourceLocked { queue, .. }, .. }) = reply
-            && self.gone.contains(&**queue)
+            && self.channels.get(&(conn, *number)).is_some_and(|channel| channel.must_fail)
         {
             ledger.fail("G12", when.at, format!("queue {queue} outlives its connection"));
         }
@@ -191,7 +206,7 @@ impl Observer {
     }
 
     fn declared(&mut self, when: When, at: At, name: &str, ledger: &mut Ledger) {
-        if self.gone.contains(name) {
+        if self.channels.get(&at).is_some_and(|channel| channel.must_fail) {
             ledger.fail("G12", when.at, format!("queue {name} outlives what it was to go with"));
         }
         // A name that the server made belongs to its connection.
@@ -225,7 +240,11 @@ impl Channel {
                     self.limits.insert(consumer.to_string(), self.prefetch);
                 }
             }
-            ChannelRequest::Cancel { .. } => self.shared = None,
+            ChannelRequest::Cancel { reply, .. } => {
+                self.cancels += u32::from(*reply);
+                self.shared = None;
+                ledger.order.blur();
+            }
             ChannelRequest::Get { no_ack, .. } => self.gets.push_back((queue, *no_ack)),
             ChannelRequest::PurgeQueue { .. } => {
                 if let Some(queue) = queue {
@@ -344,7 +363,9 @@ impl Channel {
             },
             // A recover waits its turn on the channel: what it returns is what is held when it is answered.
             ChannelReply::Recovered => self.let_go(ledger),
+            ChannelReply::Cancelled { .. } => self.cancels -= 1,
             ChannelReply::Failed(fault) => {
+                ledger.order.blur();
                 self.let_go(ledger);
                 self.closing = true;
                 let missing = matches!(fault.cause, Cause::NotFound { .. } | Cause::ResourceLocked { .. });

@@ -27,18 +27,25 @@ pub struct Order {
     queues: Vec<Option<Queue>>,
     /// The step under way.
     step: u64,
+    blurred: bool,
     checks: u64,
 }
 
 impl Order {
     pub(crate) fn new(kinds: &[Kind]) -> Self {
         let queues = kinds.iter().map(|kind| (*kind == Kind::Plain).then(Queue::default)).collect();
-        Self { queues, step: 0, checks: 0 }
+        Self { queues, step: 0, blurred: false, checks: 0 }
     }
 
-    /// A step begins.
-    pub fn begin(&mut self, step: u64) {
+    /// A step begins. `blurred` if something may be delivered and go back without being seen.
+    pub fn begin(&mut self, step: u64, blurred: bool) {
         self.step = step;
+        self.blurred = blurred;
+    }
+
+    /// Something may be delivered in this step and go back without being seen.
+    pub fn blur(&mut self) {
+        self.blurred = true;
     }
 
     /// The node takes a publish. One that expires by itself has no certain place.
@@ -54,6 +61,7 @@ impl Order {
     /// A message is certainly ready from the end of this step on.
     pub fn ready(&mut self, queue: usize, id: u64, step: u64) {
         if let Some(queue) = &mut self.queues[queue]
+            && queue.purges == 0
             && let Some(place) = queue.places.get(&id)
         {
             queue.ready.insert(*place, (id, step));
@@ -89,6 +97,15 @@ impl Order {
             } else {
                 queue.purging.clear();
             }
+        }
+    }
+
+    /// It may have been done, and will not be answered.
+    pub fn purge_lost(&mut self, queue: usize) {
+        if let Some(queue) = &mut self.queues[queue] {
+            queue.purges = queue.purges.saturating_sub(1);
+            queue.ready.clear();
+            queue.purging.clear();
         }
     }
 
@@ -131,7 +148,8 @@ impl Order {
     }
 
     pub(crate) fn checks(&self) -> u64 {
-        self.queues.iter().flatten().filter(|queue| queue.furthest.is_some()).count() as u64
+        let delivered = self.queues.iter().flatten().filter(|queue| queue.furthest.is_some() && !self.blurred);
+        delivered.count() as u64
     }
 
     /// The step is over: a message that was delivered before one that was certainly ready, and that one.
@@ -140,6 +158,9 @@ impl Order {
         for (number, queue) in self.queues.iter_mut().enumerate() {
             let Some(queue) = queue else { continue };
             let Some((furthest, id)) = queue.furthest.take() else { continue };
+            if self.blurred {
+                continue;
+            }
             let before = queue.ready.range(..furthest).map(|(_, one)| one);
             let skipped = before.filter(|(_, since)| *since < self.step).map(|(id, _)| *id).next();
             if let Some(skipped) = skipped {

@@ -8,7 +8,7 @@ use crate::plan::{MS, Plan, Seeds};
 use rand::RngExt;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use waystation_core::api::{ChannelReply, ConnId, Reply, Request};
+use waystation_core::api::{ChannelReply, ChannelRequest, ConnId, Reply, Request};
 use waystation_core::disk::{Command, Event, FileId};
 use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output};
 use waystation_core::{Machine, Now, Time, Wall};
@@ -209,7 +209,7 @@ impl World {
         let Some(Reverse((time, number))) = self.events.pop() else { return false };
         self.now = time;
         self.report.steps += 1;
-        self.ledger.order.begin(self.report.steps);
+        self.ledger.order.begin(self.report.steps, self.observer.is_unsettled());
         if !self.healing && self.now > self.plan.length {
             self.healing = true;
             self.clients.heal();
@@ -223,7 +223,7 @@ impl World {
         match what {
             Happening::ToNode { conn, requests, life } if life == self.life && self.ready => {
                 for request in &requests {
-                    self.tell("->", conn, request);
+                    self.tell("->", conn, &Asked(request));
                     self.observer.request(self.report.steps, conn, request, &mut self.ledger);
                 }
                 self.input(Input::Client { conn, requests });
@@ -547,6 +547,20 @@ fn mixed(sum: u64, bytes: &[u8]) -> u64 {
         word[..chunk.len()].copy_from_slice(chunk);
         (sum.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95)
     })
+}
+
+/// A request, with the numbers of messages.
+struct Asked<'a>(&'a Request);
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Request::Channel { request: ChannelRequest::Publish { message, .. }, .. } = self.0
+            && let Some(id) = message.body().get(..8)
+        {
+            write!(f, "#{} ", u64::from_le_bytes(id.try_into().expect("eight bytes")))?;
+        }
+        write!(f, "{:?}", self.0)
+    }
 }
 
 /// A reply, with the numbers of messages.

@@ -54,6 +54,7 @@ struct Client {
     closing: bool,
     /// Replies of the channel were seen: it is open.
     ready: bool,
+    greeted: u32,
     publisher: u32,
     /// Publishes on this channel, and those not confirmed.
     numbers: u64,
@@ -373,6 +374,7 @@ impl Client {
             open: false,
             closing: false,
             ready: false,
+            greeted: 0,
             publisher: 0,
             numbers: 0,
             unconfirmed: BTreeSet::new(),
@@ -435,7 +437,9 @@ impl Client {
             }
             ChannelReply::QueueDeclared { name, messages, .. } => {
                 self.visit.hear(&name);
-                self.ready |= &*name == "dlq";
+                // First its declaration is answered, then the last request of the beginning.
+                self.greeted += u32::from(&*name == "dlq");
+                self.ready = self.greeted >= 2;
                 self.counts.insert(name.to_string(), messages);
             }
             _ => {}
