@@ -29,6 +29,7 @@
 //! | [`shard`] | queues: enqueue, dispatch, settle, expiry, dead letters |
 //! | [`log`] | records, segments, recovery |
 //! | [`node`] | the machines above, joined |
+//! | [`mark`], [`plant`] | for the simulator: rare paths, planted bugs; nothing in a default build |
 
 #![forbid(unsafe_code)]
 
@@ -39,8 +40,10 @@ mod encoding;
 pub(crate) mod frontend;
 pub mod log;
 pub mod machine;
+pub mod mark;
 pub mod message;
 pub mod node;
+pub mod plant;
 pub(crate) mod shard;
 
 pub use machine::{Deadline, Machine, Now, Time, Wall};

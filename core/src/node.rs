@@ -5,6 +5,8 @@ use crate::catalog::Change;
 use crate::disk::{Command, Event, FileId, Listing};
 use crate::frontend::Frontend;
 use crate::machine::{Deadline, Machine, Now};
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use crate::shard::Shard;
 use crate::shard::recover::{Progress, Recover};
 use std::collections::VecDeque;
@@ -348,6 +350,9 @@ impl Node {
     }
 
     fn halt(&mut self, cause: HaltCause) {
+        if matches!(cause, HaltCause::Damaged { .. }) {
+            mark::hit(Mark::DamageFound);
+        }
         self.state = State::Halted;
         self.outputs.clear();
         self.outputs.push_back(Output::Halt(cause));
@@ -378,6 +383,9 @@ impl Machine for Node {
     fn handle(&mut self, now: Now, input: Input) {
         self.now = now;
         if let Input::Disk(Event::Failed { file, doing, error }) = input {
+            if plant::is(Plant::FailedSyncIgnored) {
+                return;
+            }
             return self.halt(HaltCause::DiskFailed { file, doing, error });
         }
         let running = match (&mut self.state, input) {

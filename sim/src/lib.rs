@@ -3,20 +3,33 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | what a seed draws: workload, faults, limits |
-//! | [`disk`] | a disk of sectors that forgets what was not synced |
+//! | [`disk`], `damage` | a disk of sectors that forgets what was not synced; bytes that are not what was written |
 //! | [`world`] | virtual time, the node, its disk, its clients |
-//! | `clients` | publishers, consumers and meddlers |
-//! | [`ledger`] | what was promised and seen: the checks |
+//! | `clients` | publishers, consumers, meddlers, and others |
+//! | `observer` | what crosses the node's border |
+//! | [`ledger`], [`order`] | what was promised and seen: the checks |
+//! | [`campaign`] | many seeds, and the proof that they showed something |
+//! | [`shrink`] | the smallest plan that still fails |
+//! | [`exhaustive`] | a crash after every output of the node |
+//! | [`plants`] | known bugs, and how soon each is found |
 
 #![forbid(unsafe_code)]
 
+pub mod campaign;
 mod clients;
+mod damage;
 pub mod disk;
+pub mod exhaustive;
 pub mod ledger;
 mod observer;
+pub mod order;
 pub mod plan;
+#[cfg(feature = "plants")]
+pub mod plants;
+pub mod shrink;
 pub mod world;
 
+pub use campaign::attempt;
 pub use ledger::Violation;
 pub use plan::Plan;
 pub use world::{Report, run};

@@ -1,9 +1,14 @@
-//! `waystation-sim`: runs seeds, replays one.
+//! `waystation-sim`: runs seeds, replays one, makes it small, and says what was covered.
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
-use std::time::Instant;
-use waystation_sim::{Plan, run};
+use waystation_sim::campaign::{Campaign, Summary};
+use waystation_sim::{Plan, attempt, exhaustive, shrink};
+
+/// A violated guarantee, or a panic.
+const FAILED: u8 = 1;
+/// The campaign was too weak to show anything.
+const VACUOUS: u8 = 3;
 
 #[derive(Parser)]
 #[command(
@@ -17,133 +22,245 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs one seed and tells what happened.
+    /// Runs one seed and tells what it did.
+    Run {
+        /// The seed.
+        seed: u64,
+    },
+    /// Runs one seed and tells every message, fault and answer, to standard error.
     Replay {
         /// The seed.
         seed: u64,
     },
-    /// Runs seeds until one fails or all passed.
-    Campaign {
+    /// Looks for the smallest plan that still fails.
+    Shrink {
+        /// A seed that fails.
+        seed: u64,
+    },
+    /// Runs seeds on all processors.
+    Campaign(Seeds),
+    /// A campaign that lists which rare paths were taken, and fails if one never was.
+    Coverage(Seeds),
+    /// Crashes short scripts after every output of the node, and again at every output of the recovery.
+    Exhaustive {
+        /// Scripts.
+        #[arg(long, default_value_t = 3)]
+        scripts: u64,
+        /// Every so manyth crash is followed by others during the recovery.
+        #[arg(long, default_value_t = 10)]
+        stride: u64,
+    },
+    /// Switches planted bugs on, one by one, and runs seeds until each is found.
+    Plants {
+        /// Only those whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
         /// The first seed.
         #[arg(long, default_value_t = 1)]
         first: u64,
-        /// How many.
-        #[arg(long, default_value_t = 1000)]
+        /// Seeds for each, at most.
+        #[arg(long, default_value_t = 5_000)]
         seeds: u64,
-        /// Runs each seed twice and compares the traces.
-        #[arg(long)]
-        twice: bool,
+        /// Seconds of one processor for each, at most.
+        #[arg(long, default_value_t = 60.0)]
+        seconds: f64,
     },
+}
+
+#[derive(clap::Args)]
+struct Seeds {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// How many.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// Begin no seed after so many seconds.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Threads; by default one for each processor.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Run each seed twice and compare the traces.
+    #[arg(long)]
+    twice: bool,
+    /// Go on until so many seeds failed.
+    #[arg(long, default_value_t = 1)]
+    failures: usize,
+    /// Tell the result as JSON, to standard output.
+    #[arg(long)]
+    json: bool,
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Replay { seed } => replay(seed),
-        Command::Campaign { first, seeds, twice } => campaign(first, seeds, twice),
+        Command::Run { seed } => run(&Plan::draw(seed)),
+        Command::Replay { seed } => {
+            let plan = Plan {
+                verbose: true,
+                ..Plan::draw(seed)
+            };
+            println!("{plan:#?}");
+            run(&plan)
+        }
+        Command::Shrink { seed } => shrunk(seed),
+        Command::Campaign(seeds) => campaign(&seeds, false),
+        Command::Coverage(seeds) => campaign(&seeds, true),
+        Command::Exhaustive { scripts, stride } => explore(scripts, stride),
+        Command::Plants {
+            only,
+            first,
+            seeds,
+            seconds,
+        } => plants(&only, first, seeds, seconds),
     }
 }
 
-fn replay(seed: u64) -> ExitCode {
-    let plan = Plan::draw(seed);
-    println!("{plan:#?}");
-    match run(&plan) {
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn run(plan: &Plan) -> ExitCode {
+    match attempt(plan) {
         Ok(report) => {
             println!("{report:#?}");
             ExitCode::SUCCESS
         }
-        Err(violation) => {
-            eprintln!("seed {seed}: {violation}");
-            ExitCode::FAILURE
+        Err(what) => {
+            eprintln!("seed {}: {what}", plan.seed);
+            ExitCode::from(FAILED)
         }
     }
 }
 
-fn campaign(first: u64, seeds: u64, twice: bool) -> ExitCode {
-    let started = Instant::now();
-    let mut total = Totals::default();
-    for seed in first..first + seeds {
-        let plan = Plan::draw(seed);
-        let result = std::panic::catch_unwind(|| run(&plan));
-        let Ok(result) = result else {
-            eprintln!("seed {seed}: the core panicked\nreplay: cargo xtask sim replay {seed}");
-            return ExitCode::FAILURE;
-        };
-        match result {
-            Ok(report) => total.add(&report),
-            Err(violation) => {
-                eprintln!("seed {seed}: {violation}\nreplay: cargo xtask sim replay {seed}");
-                return ExitCode::FAILURE;
-            }
+fn shrunk(seed: u64) -> ExitCode {
+    match shrink::shrink(&Plan::draw(seed), |what| eprintln!("{what}")) {
+        Some((plan, what)) => {
+            println!("{plan:#?}\nseed {seed}, shrunk: {what}");
+            let _ = attempt(&Plan { verbose: true, ..plan });
+            ExitCode::from(FAILED)
         }
-        if twice {
-            let again = run(&plan).map(|report| report.trace).ok();
-            if again != Some(total.trace) {
-                eprintln!("seed {seed}: G18 broken: two runs have two traces");
-                return ExitCode::FAILURE;
-            }
+        None => {
+            println!("seed {seed} does not fail");
+            ExitCode::SUCCESS
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{seeds} seeds in {seconds:.1} s: {:.0} seeds/s, {:.0} times real time, {} crashes, {} published, {} confirmed, \
-         {} delivered, {} redelivered, {} dead letters",
-        seeds as f64 / seconds,
-        total.virtual_ns as f64 / 1e9 / seconds,
-        total.crashes,
-        total.published,
-        total.confirmed,
-        total.delivered,
-        total.redelivered,
-        total.dead,
-    );
-    total.vacuous(seeds).map_or(ExitCode::SUCCESS, |what| {
+}
+
+fn campaign(seeds: &Seeds, coverage: bool) -> ExitCode {
+    let campaign = Campaign {
+        first: seeds.first,
+        seeds: seeds.seeds,
+        seconds: seeds.seconds,
+        threads: seeds.threads.unwrap_or_else(processors),
+        twice: seeds.twice,
+        failures_max: seeds.failures.max(1),
+    };
+    let summary = campaign.run();
+    if seeds.json {
+        println!("{:#}", summary.json());
+    } else {
+        print(&summary);
+    }
+    for (seed, what) in &summary.failures {
+        eprintln!(
+            "seed {seed}: {what}\n  replay: cargo xtask sim replay {seed}\n  shrink: cargo xtask sim shrink {seed}"
+        );
+    }
+    if !summary.failures.is_empty() {
+        return ExitCode::from(FAILED);
+    }
+    if let Some(what) = summary.vacuous() {
         eprintln!("the campaign proves nothing: {what}");
-        ExitCode::from(3)
-    })
+        return ExitCode::from(VACUOUS);
+    }
+    if coverage {
+        return covered(&summary);
+    }
+    ExitCode::SUCCESS
 }
 
-#[derive(Default)]
-struct Totals {
-    trace: u64,
-    virtual_ns: u64,
-    crashes: u64,
-    published: u64,
-    confirmed: u64,
-    delivered: u64,
-    redelivered: u64,
-    dead: u64,
+fn print(summary: &Summary) {
+    let (speed, times) = summary.speed();
+    let (seeds, seconds) = (summary.seeds, summary.seconds);
+    println!("{seeds} seeds in {seconds:.1} s: {speed:.1} seeds/s, {times:.0} times real time");
+    let totals: Vec<String> = summary
+        .totals
+        .iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    println!("{}", totals.join(", "));
 }
 
-impl Totals {
-    fn add(&mut self, report: &waystation_sim::Report) {
-        self.trace = report.trace;
-        self.virtual_ns += report.virtual_ns;
-        self.crashes += report.crashes;
-        self.published += report.ledger.published;
-        self.confirmed += report.ledger.confirmed;
-        self.delivered += report.ledger.delivered;
-        self.redelivered += report.ledger.redelivered;
-        self.dead += report.ledger.dead;
+fn covered(summary: &Summary) -> ExitCode {
+    for (name, count) in &summary.marks {
+        println!("{count:>12} {name}");
     }
+    let unreached = summary.unreached();
+    if summary.marks.is_empty() {
+        eprintln!("this build has no marks: cargo xtask sim builds with them");
+        return ExitCode::from(VACUOUS);
+    }
+    for name in &unreached {
+        println!("       never {name}");
+    }
+    if unreached.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(VACUOUS)
+    }
+}
 
-    /// Why the numbers are too small to have shown anything.
-    fn vacuous(&self, seeds: u64) -> Option<&'static str> {
-        let rules = [
-            (self.confirmed < seeds * 20, "fewer than 20 confirms a seed"),
-            (self.delivered < self.confirmed, "fewer deliveries than confirms"),
-            (
-                seeds >= 100 && self.crashes < seeds / 4,
-                "fewer than one crash in four seeds",
-            ),
-            (
-                seeds >= 100 && self.redelivered < seeds,
-                "fewer than one redelivery a seed",
-            ),
-            (
-                seeds >= 100 && self.dead < seeds / 2,
-                "fewer than one dead letter in two seeds",
-            ),
-        ];
-        rules.into_iter().find(|(broken, _)| *broken).map(|(_, what)| what)
+fn explore(scripts: u64, stride: u64) -> ExitCode {
+    for seed in 1..=scripts {
+        match exhaustive::explore(&exhaustive::script(seed), stride.max(1), 24) {
+            Ok(tried) => println!("script {seed}: {} outputs, {} runs", tried.outputs, tried.runs),
+            Err(failed) => {
+                let (plan, what) = *failed;
+                eprintln!("script {seed}, crashes after outputs {:?}: {what}", plan.crash_after);
+                return ExitCode::from(FAILED);
+            }
+        }
     }
+    ExitCode::SUCCESS
+}
+
+#[cfg(feature = "plants")]
+fn plants(only: &str, first: u64, seeds: u64, seconds: f64) -> ExitCode {
+    use waystation_core::plant::Plant;
+    let chosen = |plant: &Plant| format!("{plant:?}").to_lowercase().contains(&only.to_lowercase());
+    let plants: Vec<Plant> = Plant::ALL.iter().copied().filter(chosen).collect();
+    let hunts = waystation_sim::plants::hunt_all(&plants, first, seeds, seconds, processors());
+    println!("| planted bug | seeds | CPU s | seed | shown as |\n|---|---:|---:|---:|---|");
+    for hunt in &hunts {
+        let (seed, what) = hunt
+            .caught
+            .clone()
+            .map_or(("-".into(), "survived".into()), |(seed, what)| {
+                (
+                    seed.to_string(),
+                    what.chars().take(90).collect::<String>().replace('|', "/"),
+                )
+            });
+        println!(
+            "| {:?}: {} | {} | {:.1} | {seed} | {what} |",
+            hunt.plant,
+            hunt.plant.what(),
+            hunt.seeds,
+            hunt.seconds
+        );
+    }
+    let caught = hunts.iter().filter(|hunt| hunt.caught.is_some()).count();
+    println!("\n{caught} of {} found", hunts.len());
+    if caught == hunts.len() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    }
+}
+
+#[cfg(not(feature = "plants"))]
+fn plants(_only: &str, _first: u64, _seeds: u64, _seconds: f64) -> ExitCode {
+    eprintln!("this build has no planted bugs: cargo xtask sim builds with them");
+    ExitCode::from(VACUOUS)
 }

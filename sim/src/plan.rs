@@ -11,12 +11,14 @@ pub const MS: u64 = 1_000_000;
 pub struct Seeds {
     /// Latencies of the network.
     pub net: ChaCha8Rng,
-    /// Latencies and losses of the disk.
+    /// Latencies of the disk.
     pub disk: ChaCha8Rng,
-    /// When the node crashes.
+    /// When the node crashes, and what a crash loses.
     pub crash: ChaCha8Rng,
     /// What clients do.
     pub clients: ChaCha8Rng,
+    /// Damage and errors of the disk.
+    pub faults: ChaCha8Rng,
 }
 
 impl Seeds {
@@ -33,6 +35,7 @@ impl Seeds {
             disk: stream(2),
             crash: stream(3),
             clients: stream(4),
+            faults: stream(5),
         }
     }
 }
@@ -56,15 +59,30 @@ pub enum Kind {
     Refusing {
         /// `x-max-length`.
         length: u64,
+        /// What is refused is dead-lettered.
+        letters: bool,
     },
     /// Not durable: its messages are in memory.
     Transient,
-    /// Where dead letters go.
+    /// Takes dead letters of others, which expire in their turn. Nobody publishes to it.
+    Middle {
+        /// `x-message-ttl`.
+        ttl_ms: u64,
+    },
+    /// Where dead letters go at last.
     Dead,
 }
 
+impl Kind {
+    /// Whether the queue's messages come from other queues: one message may come several times.
+    #[must_use]
+    pub const fn is_grave(self) -> bool {
+        matches!(self, Self::Dead | Self::Middle { .. })
+    }
+}
+
 /// One run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The seed.
     pub seed: u64,
@@ -72,30 +90,58 @@ pub struct Plan {
     pub length: u64,
     /// Queues `q0`, `q1`, ...; the last is `dlq`.
     pub queues: Vec<Kind>,
-    /// Publishers.
+    /// For each queue, the queue that takes its dead letters.
+    pub graves: Vec<Option<usize>>,
+    /// Publishers with confirms.
     pub publishers: usize,
+    /// Publishers with transactions, which consume, too.
+    pub committers: usize,
     /// Consumers.
     pub consumers: usize,
-    /// Meddlers: get, purge, recover, declare and delete.
+    /// Meddlers: get, purge, recover.
     pub meddlers: usize,
+    /// Visitors: exclusive, server-named and auto-delete queues, and whether they go.
+    pub visitors: usize,
+    /// Churners: declare, bind, publish and delete, all on the same few names.
+    pub churners: usize,
+    /// Clients on one connection, each with its channel.
+    pub channels: usize,
+    /// Queues that are declared, get a message each and are forgotten.
+    pub crowd: usize,
+    /// Clients, by number, that the shrinker took away.
+    pub absent: Vec<usize>,
     /// Mean virtual nanoseconds between a client's acts.
     pub pace: u64,
     /// Bodies are up to so many bytes.
     pub body_max: usize,
     /// Unconfirmed publishes of one publisher.
     pub window: usize,
-    /// Mean virtual nanoseconds between crashes; none for a run without.
-    pub crash_every: Option<u64>,
-    /// The share, in 256, of unsynced sectors that survive a crash.
-    pub survival: u32,
-    /// Mean latency of a sync, in nanoseconds.
-    pub sync_latency: u64,
+    /// A share of messages with an expiration of their own, in 1,000.
+    pub expiring: u32,
+    /// A share of messages that are mandatory and go nowhere, in 1,000.
+    pub unroutable: u32,
+    /// A share of connections that never read what they are sent, in 1,000.
+    pub mute: u32,
     /// The share of clients that die without notice, in 1,000 of their acts.
     pub deaths: u32,
     /// A share of messages forgotten by consumers, which hold them without settling, in 1,000.
     pub forgetful: u32,
+    /// Mean virtual nanoseconds between crashes; none for a run without.
+    pub crash_every: Option<u64>,
+    /// Crashes after so many outputs of the node's lives: the first, the second, ...
+    pub crash_after: Vec<u64>,
+    /// The share, in 256, of unsynced sectors that survive a crash.
+    pub survival: u32,
     /// A share of crashes that are followed by another during recovery, in 256.
     pub crash_again: u32,
+    /// A share of crashes after which bytes of the files are not what they were, in 256.
+    pub damage: u32,
+    /// Mean virtual nanoseconds between failing commands of the disk.
+    pub error_every: Option<u64>,
+    /// A share of writes that take seconds, in 10,000.
+    pub stalls: u32,
+    /// Mean latency of a sync, in nanoseconds.
+    pub sync_latency: u64,
     /// Core limits.
     pub segment_bytes: u64,
     /// Core limits.
@@ -106,6 +152,8 @@ pub struct Plan {
     pub pending_bytes_max: u64,
     /// Core limits.
     pub window_bytes: u64,
+    /// Tells every message to standard error.
+    pub verbose: bool,
 }
 
 impl Plan {
@@ -113,53 +161,130 @@ impl Plan {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut queues: Vec<Kind> = (0..rng.random_range(1..5)).map(|_| kind(&mut rng)).collect();
-        queues.push(Kind::Dead);
-        let deep = rng.random_bool(0.2);
+        let rng = &mut rng;
+        let (queues, graves) = queues(rng);
+        let deep = rng.random_bool(0.15);
+        // Bodies beyond a segment's size are cheap where segments are small.
+        let huge = deep && rng.random_bool(0.3);
+        let crowd = if rng.random_bool(0.02) {
+            rng.random_range(500..2500)
+        } else {
+            0
+        };
         Self {
             seed,
-            length: rng.random_range(500..3000) * MS,
+            length: rng.random_range(300..2000) * MS,
             queues,
+            graves,
             publishers: rng.random_range(1..4),
+            committers: some(rng, 0.4, 1..3) as usize,
             consumers: rng.random_range(0..5),
             meddlers: rng.random_range(0..3),
+            visitors: some(rng, 0.3, 1..3) as usize,
+            churners: some(rng, 0.4, 1..4) as usize,
+            channels: [1, 1, 2, 3][rng.random_range(0..4)],
+            crowd,
+            absent: Vec::new(),
             pace: rng.random_range(1..8) * MS,
-            body_max: if deep { 20_000 } else { rng.random_range(1..400) },
+            body_max: if huge {
+                60_000
+            } else if deep {
+                12_000
+            } else {
+                rng.random_range(1..400)
+            },
             window: rng.random_range(1..40),
-            crash_every: rng.random_bool(0.7).then(|| rng.random_range(50..1500) * MS),
+            expiring: some(rng, 0.4, 1..300),
+            unroutable: some(rng, 0.4, 1..200),
+            mute: some(rng, 0.2, 100..600),
+            deaths: some(rng, 0.5, 1..40),
+            forgetful: some(rng, 0.3, 1..200),
+            crash_every: rng.random_bool(0.7).then(|| rng.random_range(50..1000) * MS),
+            crash_after: Vec::new(),
             survival: [0, 64, 128, 192, 256][rng.random_range(0..5)],
+            crash_again: some(rng, 0.3, 64..160),
+            damage: some(rng, 0.25, 40..200),
+            error_every: rng.random_bool(0.15).then(|| rng.random_range(100..1500) * MS),
+            stalls: some(rng, 0.1, 1..50),
             sync_latency: rng.random_range(50_000..8 * MS),
-            deaths: if rng.random_bool(0.5) {
-                rng.random_range(1..40)
-            } else {
-                0
-            },
-            forgetful: if rng.random_bool(0.3) {
-                rng.random_range(1..200)
-            } else {
-                0
-            },
-            crash_again: if rng.random_bool(0.3) { 128 } else { 0 },
             segment_bytes: [8192, 16384, 65536, 1 << 20][rng.random_range(0..4)],
             cache_bytes: [4096, 30_000, 1 << 20, 1 << 26][rng.random_range(0..4)],
             checkpoint_bytes: [4096, 20_000, 100_000, 1 << 20][rng.random_range(0..4)],
             pending_bytes_max: [20_000, 1 << 20, 64 << 20][rng.random_range(0..3)],
             window_bytes: [600, 10_000, 1 << 20][rng.random_range(0..3)],
+            verbose: false,
+        }
+    }
+
+    /// Clients of all roles, with the one that empties the queues at the end.
+    #[must_use]
+    pub const fn clients(&self) -> usize {
+        self.publishers + self.committers + self.consumers + self.meddlers + self.visitors + self.churners + 1
+    }
+
+    /// The name of a queue of the run.
+    #[must_use]
+    pub fn name(&self, queue: usize) -> String {
+        if self.queues[queue] == Kind::Dead {
+            "dlq".into()
+        } else {
+            format!("q{queue}")
         }
     }
 }
 
+/// On with this probability, then uniform in the range; 0 otherwise.
+fn some(rng: &mut ChaCha8Rng, on: f64, range: std::ops::Range<u32>) -> u32 {
+    let (is_on, value) = (rng.random_bool(on), rng.random_range(range));
+    if is_on { value } else { 0 }
+}
+
+/// Queues, and where their dead letters go: to the last, or by way of a middle one, which may send them round.
+fn queues(rng: &mut ChaCha8Rng) -> (Vec<Kind>, Vec<Option<usize>>) {
+    let mut queues: Vec<Kind> = (0..rng.random_range(1..5)).map(|_| kind(rng)).collect();
+    let chained = rng.random_bool(0.3);
+    if chained {
+        queues.push(Kind::Middle {
+            ttl_ms: rng.random_range(1..100),
+        });
+    }
+    queues.push(Kind::Dead);
+    let dead = queues.len() - 1;
+    let letters = |kind: &Kind| {
+        matches!(
+            kind,
+            Kind::Expiring { .. } | Kind::Bounded { .. } | Kind::Refusing { letters: true, .. } | Kind::Middle { .. }
+        )
+    };
+    let mut graves: Vec<Option<usize>> = queues.iter().map(|kind| letters(kind).then_some(dead)).collect();
+    if chained {
+        let middle = dead - 1;
+        for grave in &mut graves[..middle] {
+            if grave.is_some() && rng.random_bool(0.7) {
+                *grave = Some(middle);
+            }
+        }
+        // A queue that its own dead letters come back to: a cycle.
+        let origin = (0..middle).find(|queue| graves[*queue] == Some(middle));
+        if rng.random_bool(0.4) && origin.is_some() {
+            graves[middle] = origin;
+        }
+    }
+    (queues, graves)
+}
+
 fn kind(rng: &mut ChaCha8Rng) -> Kind {
-    match rng.random_range(0..10) {
-        0..4 => Kind::Plain,
-        4..6 => Kind::Expiring {
+    match rng.random_range(0..12) {
+        0..5 => Kind::Plain,
+        5..7 => Kind::Expiring {
             ttl_ms: rng.random_range(1..200),
         },
-        6 => Kind::Bounded {
+        7 => Kind::Bounded {
             length: rng.random_range(1..30),
         },
-        7 => Kind::Refusing {
+        8..10 => Kind::Refusing {
             length: rng.random_range(1..30),
+            letters: rng.random_bool(0.5),
         },
         _ => Kind::Transient,
     }

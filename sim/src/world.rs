@@ -1,6 +1,6 @@
 //! Virtual time: one node, its disk, its clients; a queue of events in order of time and of making.
 
-use crate::clients::{Act, Clients, queue_name};
+use crate::clients::{Act, Clients};
 use crate::disk::{Disk, Job};
 use crate::ledger::{self, Ledger, Violation};
 use crate::observer::{Observer, When};
@@ -8,15 +8,21 @@ use crate::plan::{MS, Plan, Seeds};
 use rand::RngExt;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use waystation_core::api::{ConnId, Reply, Request};
-use waystation_core::disk::{Command, Event};
-use waystation_core::node::{AdminReply, AdminRequest, Config, Input, Node, Output};
+use waystation_core::api::{ChannelReply, ChannelRequest, ConnId, Reply, Request};
+use waystation_core::disk::{Command, Event, FileId};
+use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output};
 use waystation_core::{Machine, Now, Time, Wall};
 
 /// Virtual time within which, once faults have stopped, everything must come out (G15).
 const HEAL: u64 = 120_000 * MS;
 /// Wall time at the start of each run.
 const WALL_START_MS: u64 = 1_700_000_000_000;
+/// Events of one run: beyond them it goes round in circles (G15).
+const STEPS_MAX: u64 = 3_000_000;
+/// A stalled write.
+const STALL: u64 = 3_000 * MS;
+/// Segments on disk beyond which dead ones are not freed (G14).
+const SEGMENTS_MAX: usize = 20_000;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,14 +31,59 @@ pub struct Report {
     pub trace: u64,
     /// Events handled.
     pub steps: u64,
+    /// Outputs of the node.
+    pub outputs: u64,
     /// Virtual nanoseconds.
     pub virtual_ns: u64,
-    /// Crashes.
+    /// Crashes, halts included.
     pub crashes: u64,
+    /// Crashes before the node was ready.
+    pub crashes_in_recovery: u64,
+    /// Times that bytes of files were damaged, and that the node halted on it.
+    pub damaged: u64,
+    /// See above.
+    pub damage_found: u64,
+    /// Failed commands of the disk.
+    pub disk_errors: u64,
     /// Of clients and messages.
     pub ledger: ledger::Counters,
     /// Of the disk.
     pub disk: crate::disk::Counters,
+}
+
+impl Report {
+    /// Its counts by name, for sums.
+    #[must_use]
+    pub const fn counts(&self) -> [(&'static str, u64); 25] {
+        let Self { ledger, disk, .. } = self;
+        [
+            ("steps", self.steps),
+            ("virtual ms", self.virtual_ns / MS),
+            ("crashes", self.crashes),
+            ("crashes in recovery", self.crashes_in_recovery),
+            ("damaged", self.damaged),
+            ("damage found", self.damage_found),
+            ("disk errors", self.disk_errors),
+            ("published", ledger.published),
+            ("confirmed", ledger.confirmed),
+            ("refused", ledger.refused),
+            ("delivered", ledger.delivered),
+            ("redelivered", ledger.redelivered),
+            ("settled", ledger.settled),
+            ("settled durably", ledger.settled_durably),
+            ("dead letters", ledger.dead),
+            ("returned", ledger.returned),
+            ("purges", ledger.purged),
+            ("transactions", ledger.transactions),
+            ("transactions rolled back", ledger.torn_transactions),
+            ("returned unroutable", ledger.unroutable),
+            ("order checks", ledger.order_checks),
+            ("count checks", ledger.count_checks),
+            ("queues seen gone", ledger.gone_queues),
+            ("syncs", disk.syncs),
+            ("sectors lost", disk.lost),
+        ]
+    }
 }
 
 enum Happening {
@@ -44,13 +95,14 @@ enum Happening {
     ToClient {
         conn: ConnId,
         replies: Vec<Reply>,
+        life: u32,
     },
     Finish {
         job: Job,
         life: u32,
     },
     Loaded {
-        event: Command,
+        command: Command,
         life: u32,
     },
     Tick {
@@ -61,6 +113,7 @@ enum Happening {
         generation: u64,
     },
     Crash,
+    DiskFails,
     Restart {
         life: u32,
     },
@@ -77,8 +130,12 @@ pub(crate) struct World {
     node: Option<Node>,
     ready: bool,
     life: u32,
+    /// Outputs of this life.
+    outputs: u64,
     disk: Disk,
     disk_free_at: u64,
+    /// The next command of the disk fails.
+    failing: bool,
     clients: Clients,
     ledger: Ledger,
     observer: Observer,
@@ -95,7 +152,9 @@ pub(crate) struct World {
 /// The first violation.
 pub fn run(plan: &Plan) -> Result<Report, Violation> {
     let mut world = World::new(plan.clone());
-    world.start();
+    world.open();
+    world.schedule_crash();
+    world.schedule_error();
     while world.ledger.violation().is_none() && !world.clients.is_done() {
         if !world.step() {
             world.ledger.fail(
@@ -104,7 +163,7 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
                 "nothing is left to happen, and clients still wait".into(),
             );
         }
-        if world.now > plan.length + HEAL {
+        if world.now > plan.length + HEAL || world.report.steps > STEPS_MAX {
             let what = format!(
                 "not drained {} virtual s after the faults stopped: {}",
                 HEAL / MS / 1000,
@@ -137,11 +196,13 @@ impl World {
             node: None,
             ready: false,
             life: 0,
+            outputs: 0,
             disk: Disk::default(),
             disk_free_at: 0,
+            failing: false,
             clients: Clients::new(&plan),
-            ledger: Ledger::new(plan.queues.clone()),
-            observer: Observer::new((0..plan.queues.len()).map(|queue| queue_name(&plan, queue)).collect()),
+            ledger: Ledger::new(&plan),
+            observer: Observer::new((0..plan.queues.len()).map(|queue| plan.name(queue)).collect()),
             arrivals: BTreeMap::new(),
             healing: false,
             report: Report {
@@ -151,11 +212,6 @@ impl World {
             ticking: None,
             plan,
         }
-    }
-
-    fn start(&mut self) {
-        self.open();
-        self.schedule_crash();
     }
 
     fn open(&mut self) {
@@ -171,6 +227,7 @@ impl World {
         };
         self.node = Some(Node::open(config, self.disk.listing(), self.clock()));
         self.ready = false;
+        self.outputs = 0;
         self.drain();
     }
 
@@ -194,6 +251,7 @@ impl World {
         };
         self.now = time;
         self.report.steps += 1;
+        self.ledger.order.begin(self.report.steps, self.observer.is_unsettled());
         if !self.healing && self.now > self.plan.length {
             self.healing = true;
             self.clients.heal();
@@ -206,21 +264,22 @@ impl World {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::ToNode { conn, requests, life } if life == self.life && self.ready => {
-                if std::env::var("SIM_TRACE").is_ok() {
-                    eprintln!("{} -> {conn:?} {requests:?}", self.now);
-                }
                 for request in &requests {
-                    self.observer.request(conn, request, &mut self.ledger);
+                    self.tell("->", conn, &Asked(request));
+                    self.observer
+                        .request(self.report.steps, conn, request, &mut self.ledger);
                 }
                 self.input(Input::Client { conn, requests });
             }
             Happening::Finish { job, life } if life == self.life => {
-                if let Some(event) = self.disk.finish(job) {
+                if !self.fails_at(self.disk.about(job), "write")
+                    && let Some(event) = self.disk.finish(job)
+                {
                     self.input(Input::Disk(event));
                 }
             }
             Happening::Loaded {
-                event:
+                command:
                     Command::Read {
                         id,
                         file,
@@ -229,14 +288,16 @@ impl World {
                     },
                 life,
             } if life == self.life => {
-                let bytes = self.disk.read(file, offset, bytes);
-                self.input(Input::Disk(Event::Loaded { id, bytes }));
+                if !self.fails_at(Some(file), "read") {
+                    let bytes = self.disk.read(file, offset, bytes);
+                    self.input(Input::Disk(Event::Loaded { id, bytes }));
+                }
             }
             Happening::Tick { life } if life == self.life => {
                 self.ticking = None;
                 self.input(Input::Tick);
             }
-            Happening::ToClient { conn, replies } => {
+            Happening::ToClient { conn, replies, life } if life == self.life => {
                 let acts = self.clients.hear(conn, replies);
                 self.perform(acts);
             }
@@ -245,14 +306,28 @@ impl World {
                 let acts = self.clients.act(client, generation, rng, &mut self.ledger);
                 self.perform(acts);
             }
-            Happening::Crash => self.crash(),
+            Happening::Crash => {
+                self.crash();
+                self.restart();
+            }
+            Happening::DiskFails => {
+                self.failing = !self.healing;
+                self.schedule_error();
+            }
             Happening::Restart { life } if life == self.life => self.open(),
             // Of an earlier life of the process.
             Happening::Restart { .. }
             | Happening::ToNode { .. }
+            | Happening::ToClient { .. }
             | Happening::Finish { .. }
             | Happening::Loaded { .. }
             | Happening::Tick { .. } => {}
+        }
+    }
+
+    fn tell(&self, way: &str, conn: ConnId, what: &impl std::fmt::Debug) {
+        if self.plan.verbose {
+            eprintln!("{:>12} {way} {} {what:?}", self.now, conn.0);
         }
     }
 
@@ -266,47 +341,28 @@ impl World {
 
     /// Takes what the node does.
     fn drain(&mut self) {
-        let now = self.clock();
         loop {
             let Some(node) = &mut self.node else { return };
             let Some(output) = node.poll() else { break };
+            self.report.outputs += 1;
+            self.outputs += 1;
             self.trace(&output);
-            match output {
-                Output::Disk(command) => self.disk_command(command),
-                Output::Client { conn, replies } => {
-                    if std::env::var("SIM_TRACE").is_ok() {
-                        eprintln!("{} <- {conn:?} {replies:?}", self.now);
-                    }
-                    for reply in &replies {
-                        let when = When {
-                            at: self.now,
-                            step: self.report.steps,
-                            wall_ms: now.wall.0,
-                        };
-                        self.observer.reply(when, conn, reply, &mut self.ledger);
-                    }
-                    let delay = self.latency(conn, false);
-                    self.at(delay, Happening::ToClient { conn, replies });
-                }
-                Output::Ready(_) => {
-                    self.ready = true;
-                    for client in 0..self.clients.len() {
-                        let generation = self.clients.generation(client);
-                        let delay = self.seeds.net.random_range(0..5 * MS);
-                        self.at(delay, Happening::Client { client, generation });
-                    }
-                }
-                Output::Halt(cause) => {
-                    let what = format!("the node halted on a disk that only loses what was not synced: {cause}");
-                    self.ledger.fail("G17", self.now, what);
-                    return;
-                }
-                Output::Admin { .. } | Output::Stopped => {}
+            let halted = self.take(output);
+            let lives = self.life as usize;
+            if halted
+                || self
+                    .plan
+                    .crash_after
+                    .get(lives)
+                    .is_some_and(|after| self.outputs >= *after)
+            {
+                self.crash();
+                return self.restart();
             }
         }
         self.ledger.step_over(self.now);
         let Some(node) = &mut self.node else { return };
-        if self.report.steps.is_multiple_of(16) {
+        if self.report.steps.is_multiple_of(32) {
             node.check();
         }
         if let Some(deadline) = node.deadline()
@@ -318,20 +374,124 @@ impl World {
         }
     }
 
+    /// Takes one output. Whether the node halted, as it should.
+    fn take(&mut self, output: Output) -> bool {
+        match output {
+            Output::Disk(command) => self.disk_command(command),
+            Output::Client { conn, replies } => {
+                let when = When {
+                    at: self.now,
+                    step: self.report.steps,
+                    wall_ms: self.clock().wall.0,
+                };
+                for reply in &replies {
+                    self.tell("<-", conn, &Shown(reply));
+                    self.observer.reply(when, conn, reply, &mut self.ledger);
+                }
+                let delay = self.latency(conn, false);
+                self.at(
+                    delay,
+                    Happening::ToClient {
+                        conn,
+                        replies,
+                        life: self.life,
+                    },
+                );
+            }
+            Output::Ready(_) => {
+                self.ready = true;
+                for client in 0..self.clients.len() {
+                    let generation = self.clients.generation(client);
+                    let delay = self.seeds.net.random_range(0..5 * MS);
+                    self.at(delay, Happening::Client { client, generation });
+                }
+            }
+            Output::Halt(cause) => return self.halted(&cause),
+            Output::Admin { .. } | Output::Stopped => {}
+        }
+        false
+    }
+
+    /// The node halted. It must have been right to, and must say nothing more.
+    fn halted(&mut self, cause: &HaltCause) -> bool {
+        if self.plan.verbose {
+            eprintln!("{:>12} halt: {cause}", self.now);
+        }
+        let now = self.clock();
+        let node = self.node.as_mut().expect("it just halted");
+        node.handle(now, Input::Tick);
+        if node.poll().is_some() {
+            self.ledger.fail("G17", self.now, "a node that halted went on".into());
+        }
+        let HaltCause::Damaged { file, .. } = cause else {
+            let what = format!("the node halted on a disk that did not fail: {cause}");
+            self.ledger.fail("G17", self.now, what);
+            return false;
+        };
+        let damaged = self.disk.repair();
+        if damaged.is_empty() {
+            let what = format!("the node halted on a disk that only loses what was not synced: {cause}");
+            self.ledger.fail("G17", self.now, what);
+        } else if !damaged.contains(file) {
+            self.ledger.fail(
+                "G17",
+                self.now,
+                format!("{damaged:?} were damaged, but the node halted with: {cause}"),
+            );
+        }
+        self.report.damage_found += 1;
+        true
+    }
+
+    /// If the disk is to fail, it does: the node halts, and confirms nothing more.
+    fn fails_at(&mut self, file: Option<FileId>, doing: &'static str) -> bool {
+        let Some(file) = file.filter(|_| self.failing) else {
+            return false;
+        };
+        self.failing = false;
+        self.report.disk_errors += 1;
+        let now = self.clock();
+        let Some(node) = &mut self.node else { return true };
+        node.handle(
+            now,
+            Input::Disk(Event::Failed {
+                file,
+                doing,
+                error: "input/output error".into(),
+            }),
+        );
+        let halted =
+            matches!(node.poll(), Some(Output::Halt(HaltCause::DiskFailed { file: named, .. })) if named == file);
+        node.handle(now, Input::Tick);
+        if !halted || node.poll().is_some() {
+            self.ledger.fail(
+                "G17",
+                self.now,
+                format!("{doing} {file} failed, and the node did not halt"),
+            );
+        }
+        self.crash();
+        self.restart();
+        true
+    }
+
     fn disk_command(&mut self, command: Command) {
         let rng = &mut self.seeds.disk;
         let life = self.life;
         if let Command::Read { .. } = command {
             let delay = rng.random_range(10_000..2 * MS);
-            self.at(delay, Happening::Loaded { event: command, life });
+            self.at(delay, Happening::Loaded { command, life });
             return;
         }
         let syncs = matches!(command, Command::Write { sync: true, .. });
-        let latency = if syncs {
+        let mut latency = if syncs {
             rng.random_range(1..2 * self.plan.sync_latency)
         } else {
             rng.random_range(1..100_000)
         };
+        if rng.random_range(0..10_000) < self.plan.stalls && !self.healing {
+            latency += STALL;
+        }
         let Some(job) = self.disk.take(command) else { return };
         // Writes finish in order; preparations run beside them, in order among themselves.
         let delay = if job == Job::Write {
@@ -341,12 +501,16 @@ impl World {
             5 * MS
         };
         self.at(delay, Happening::Finish { job, life });
+        if self.disk.files.len() > SEGMENTS_MAX {
+            self.ledger.fail("G14", self.now, "dead segments are not freed".into());
+        }
     }
 
-    /// Nothing is left in any queue, neither ready nor in anybody's hands.
+    /// Nothing is left in any queue of the run, neither ready nor in anybody's hands.
     fn empty(&mut self) {
         let now = self.clock();
         let node = self.node.as_mut().expect("the node runs at the end");
+        node.check();
         node.handle(
             now,
             Input::Admin {
@@ -354,24 +518,32 @@ impl World {
                 request: AdminRequest::Queues { vhost: None },
             },
         );
+        let mut names = (0..self.plan.queues.len()).map(|queue| self.plan.name(queue));
+        let mut queues = Vec::new();
         while let Some(output) = node.poll() {
-            let Output::Admin {
-                reply: AdminReply::Queues(queues),
+            if let Output::Admin {
+                reply: AdminReply::Queues(infos),
                 ..
             } = output
-            else {
-                continue;
-            };
-            for queue in queues
-                .iter()
-                .filter(|queue| queue.messages_ready + queue.messages_unsettled > 0)
             {
-                let (name, ready, held) = (&queue.name, queue.messages_ready, queue.messages_unsettled);
-                self.ledger.fail(
-                    "G3",
-                    now.mono.0,
-                    format!("{name} was emptied and holds {ready} ready, {held} unsettled"),
-                );
+                queues = infos;
+            }
+        }
+        let missing = names.find(|name| !queues.iter().any(|queue| *queue.name == **name));
+        if let Some(name) = missing {
+            self.ledger.fail(
+                "G11",
+                now.mono.0,
+                format!("queue {name} is gone, and nobody deleted it"),
+            );
+        }
+        let of_run = |name: &str| (0..self.plan.queues.len()).any(|queue| self.plan.name(queue) == name);
+        for queue in queues.iter().filter(|queue| of_run(&queue.name)) {
+            let (name, ready, held) = (&queue.name, queue.messages_ready, queue.messages_unsettled);
+            if ready + held > 0 || queue.message_bytes > 0 {
+                let bytes = queue.message_bytes;
+                let what = format!("{name} was emptied and holds {ready} ready, {held} unsettled, {bytes} bytes");
+                self.ledger.fail("G3", now.mono.0, what);
             }
         }
     }
@@ -416,22 +588,46 @@ impl World {
         }
     }
 
+    fn schedule_error(&mut self) {
+        let Some(mean) = self.plan.error_every else { return };
+        let delay = self.seeds.faults.random_range(1..2 * mean);
+        if self.now + delay < self.plan.length {
+            self.at(delay, Happening::DiskFails);
+        }
+    }
+
     /// The process dies, with the power.
     fn crash(&mut self) {
         self.report.crashes += 1;
+        self.report.crashes_in_recovery += u64::from(!self.ready);
+        if self.plan.verbose {
+            eprintln!("{:>12} crash", self.now);
+        }
         self.node = None;
         self.life += 1;
         self.ticking = None;
         self.disk_free_at = 0;
         self.disk.crash(&mut self.seeds.crash, self.plan.survival);
+        self.ledger.step_over(self.now);
         self.ledger.crashed();
         self.observer.crashed(&mut self.ledger);
         self.ready = false;
         self.clients.crashed();
         self.arrivals.clear();
+        if !self.healing && self.seeds.faults.random_range(0..256) < self.plan.damage {
+            let what = self.disk.damage(&mut self.seeds.faults);
+            self.report.damaged += u64::from(what.is_some());
+            if let Some(what) = what.filter(|_| self.plan.verbose) {
+                eprintln!("{:>12} damage: {what}", self.now);
+            }
+        }
+    }
+
+    /// It is started again, and may die again soon.
+    fn restart(&mut self) {
         let delay = self.seeds.crash.random_range(1..50 * MS);
         self.at(delay, Happening::Restart { life: self.life });
-        if self.seeds.crash.random_range(0..256) < self.plan.crash_again {
+        if self.seeds.crash.random_range(0..256) < self.plan.crash_again && !self.healing {
             let soon = delay + self.seeds.crash.random_range(1..10 * MS);
             self.at(soon, Happening::Crash);
         } else {
@@ -444,10 +640,7 @@ impl World {
         let kind = match output {
             Output::Client { conn, replies } => conn.0 << 20 ^ (replies.len() as u64) << 4 ^ 1,
             Output::Disk(Command::Write { id, offset, chunks, .. }) => {
-                let bytes = chunks.concat();
-                let sum = bytes
-                    .iter()
-                    .fold(0_u64, |sum, byte| sum.wrapping_mul(131).wrapping_add(u64::from(*byte)));
+                let sum = chunks.iter().fold(0_u64, |sum, chunk| mixed(sum, chunk));
                 id.0 << 32 ^ offset << 3 ^ sum ^ 2
             }
             Output::Disk(Command::Read { id, offset, .. }) => id.0 << 40 ^ offset << 3 ^ 3,
@@ -463,5 +656,49 @@ impl World {
                 .wrapping_mul(0x0100_0000_01b3)
                 .rotate_left(17);
         }
+    }
+}
+
+fn mixed(sum: u64, bytes: &[u8]) -> u64 {
+    bytes.chunks(8).fold(sum, |sum, chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        (sum.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95)
+    })
+}
+
+/// A request, with the numbers of messages.
+struct Asked<'a>(&'a Request);
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Request::Channel {
+            request: ChannelRequest::Publish { message, .. },
+            ..
+        } = self.0
+            && let Some(id) = message.body().get(..8)
+        {
+            write!(f, "#{} ", u64::from_le_bytes(id.try_into().expect("eight bytes")))?;
+        }
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// A reply, with the numbers of messages.
+struct Shown<'a>(&'a Reply);
+
+impl std::fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let body = match self.0 {
+            Reply::Channel {
+                reply: ChannelReply::Deliver { message, .. } | ChannelReply::Got { message, .. },
+                ..
+            } => message.body().get(..8),
+            _ => None,
+        };
+        if let Some(id) = body {
+            write!(f, "#{} ", u64::from_le_bytes(id.try_into().expect("eight bytes")))?;
+        }
+        write!(f, "{:?}", self.0)
     }
 }

@@ -6,6 +6,7 @@ use crate::api::{Cause, ChannelReply, ConnId, Outcome, Reply};
 use crate::catalog::{Applied, Change};
 use crate::machine::Now;
 use crate::node::AdminReply;
+use crate::plant::{self, Plant};
 use crate::shard::{ConsumerId, Delivery, GroupId, Input, Output, Token};
 
 /// The shard's answer to a request, in one shape.
@@ -246,7 +247,7 @@ impl Frontend {
 
     /// Everything that the connection asked for is durable; if one of its declarations came late, once more.
     fn connection_ended(&mut self, conn: ConnId) {
-        if self.catalog.exclusive_queues(conn).is_empty() {
+        if self.catalog.exclusive_queues(conn).is_empty() || plant::is(Plant::ExclusiveOutlives) {
             self.to_shard.push_back(Input::Pause { conn, paused: false });
             self.reply(conn, Reply::Disconnected);
         } else {

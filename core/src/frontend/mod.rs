@@ -20,7 +20,9 @@ mod topology;
 use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, Fault, Name, Object, Operation, Reply, Request};
 use crate::catalog::{Catalog, Change, QueueId};
 use crate::machine::Now;
+use crate::mark::{self, Mark};
 use crate::node::{AdminReply, Config};
+use crate::plant::{self, Plant};
 use crate::shard::{ConsumerId, GroupId, Input, Token};
 use channel::Channel;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -334,6 +336,10 @@ impl Frontend {
     /// Removes what belongs to the connection; says so once that is durable.
     fn end_connection(&mut self, conn: ConnId) {
         for queue in self.catalog.exclusive_queues(conn) {
+            if plant::is(Plant::ExclusiveOutlives) {
+                break;
+            }
+            mark::hit(Mark::ExclusiveGone);
             let token = self.ask(Asked::Nobody);
             let change = Change::DeleteQueue { id: queue };
             self.to_shard.push_back(Input::Change {
@@ -423,7 +429,9 @@ impl Frontend {
             self.consumers.remove(&consumer);
             self.to_shard.push_back(Input::Cancel { consumer });
         }
-        self.settle_all(returned, crate::api::Outcome::Requeue);
+        if !plant::is(Plant::ReturnedLostOnClose) {
+            self.settle_all(returned, crate::api::Outcome::Requeue);
+        }
         self.leave_line(conn, forgotten);
     }
 
@@ -442,6 +450,9 @@ impl Frontend {
         };
         connection.unread_bytes = connection.unread_bytes.saturating_sub(bytes);
         if connection.paused && !connection.ending && connection.unread_bytes <= window / 2 {
+            if plant::is(Plant::PauseForgotten) {
+                return;
+            }
             connection.paused = false;
             self.to_shard.push_back(Input::Pause { conn, paused: false });
         }
@@ -455,6 +466,7 @@ impl Frontend {
         };
         connection.unread_bytes += bytes as u64;
         if !connection.paused && connection.unread_bytes > window {
+            mark::hit(Mark::ReaderPaused);
             connection.paused = true;
             self.to_shard.push_back(Input::Pause { conn, paused: true });
         }

@@ -5,6 +5,7 @@ use super::channel::{CachedRoute, Channel};
 use crate::api::{Cause, ChannelReply, Object, Operation};
 use crate::catalog::DURATION_MS_MAX;
 use crate::message::{Message, Properties};
+use crate::plant::{self, Plant};
 use crate::shard::{GroupId, Input, Publish, Token};
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl Frontend {
         };
         if publish.queues.is_empty() {
             self.counters.unroutable += 1;
-            if mandatory {
+            if mandatory && !plant::is(Plant::ReturnForgotten) {
                 self.sending(self.channels[&group].conn, publish.message.bytes().len());
                 self.say(
                     group,

@@ -6,6 +6,7 @@ use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, DeliveryTag, Name,
 use crate::catalog::{Change, QueueId};
 use crate::machine::Now;
 use crate::message::Table;
+use crate::plant::{self, Plant};
 use crate::shard::{ConsumerId, ConsumerSpec, GroupId, Guard, Input};
 use std::collections::BTreeMap;
 
@@ -351,6 +352,15 @@ impl Frontend {
     /// Publishes are forgotten; settlements too: their deliveries stay unsettled, under their tags.
     fn tx_rollback(&mut self, group: GroupId) -> Result<(), Refused> {
         let transaction = self.take_transaction(group, Operation::TxRollback)?;
+        if plant::is(Plant::RollbackPublishes) {
+            transaction.publishes.into_iter().for_each(|publish| {
+                self.to_shard.push_back(Input::Publish { token: None, publish });
+            });
+        }
+        if plant::is(Plant::RollbackForgetsSettles) {
+            self.say(group, ChannelReply::TxRolledBack);
+            return Ok(());
+        }
         let channel = self.channels.get_mut(&group).expect("the channel is open");
         channel
             .deliveries

@@ -8,6 +8,8 @@ pub mod recovery;
 pub mod superblock;
 
 use crate::disk::{Command, FileId, ReadId, WriteId};
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 use record::{ALIGN, Body, HEADER_BYTES, Header, Kind, Position, record_bytes};
 use std::collections::VecDeque;
@@ -168,7 +170,10 @@ impl Log {
                 self.roll(ready);
                 true
             }
-            Next::Requested { bytes: requested } if requested >= needed => false,
+            Next::Requested { bytes: requested } if requested >= needed => {
+                mark::hit(Mark::SegmentAwaited);
+                false
+            }
             Next::None | Next::Ready { .. } | Next::Requested { .. } => {
                 assert!(
                     needed <= SEGMENT_BYTES_MAX,
@@ -191,7 +196,11 @@ impl Log {
             kind,
             sequence,
             term: self.term,
-            synced: self.synced,
+            synced: if plant::is(Plant::MarkClaimsTooMuch) {
+                sequence - 1
+            } else {
+                self.synced
+            },
             body_bytes: body.len(),
         };
         let bytes = record_bytes(body.len());
@@ -221,9 +230,17 @@ impl Log {
     /// Writes and syncs what was appended; [`Log::durable`] will hear of it.
     pub(crate) fn submit(&mut self) {
         assert!(self.is_idle(), "one write at a time");
-        let id = self.write(true);
+        let first = self.building.offset == 0;
+        let id = self.write(!(first && plant::is(Plant::SyncSkippedAfterRoll)));
         self.in_flight = Some((id, self.sequence_next - 1));
         self.unmarked = true;
+    }
+
+    /// Whether the write in flight was never to be synced: a planted bug.
+    pub(crate) fn skips_sync(&self) -> bool {
+        plant::is(Plant::SyncSkippedAfterRoll)
+            && matches!(self.commands.back(), Some(Command::Write { id, sync: false, .. })
+                if self.in_flight.is_some_and(|(flying, _)| flying == *id))
     }
 
     /// Says in the log that everything before is durable, if that is not said yet. Costs no sync: it serves to tell
@@ -250,6 +267,20 @@ impl Log {
             sync: true,
         });
         self.in_flight = Some((id, self.synced));
+    }
+
+    /// Writes the superblock before what it refers to is durable: a planted bug.
+    pub(crate) fn write_superblock_early(&mut self, superblock: &Superblock) {
+        let id = self.write_id();
+        let chunks = vec![Bytes::from(superblock.encode())];
+        let (file, offset) = (FileId::Superblock, superblock.offset());
+        self.commands.push_back(Command::Write {
+            id,
+            file,
+            offset,
+            chunks,
+            sync: false,
+        });
     }
 
     /// The disk made writes durable. Whether that was the write in flight.
@@ -301,6 +332,7 @@ impl Log {
         if self.spares.len() < SPARES_MAX {
             self.spares.push(segment);
         } else {
+            mark::hit(Mark::SegmentDeleted);
             self.commands.push_back(Command::Delete {
                 file: FileId::Segment(segment),
             });
@@ -325,6 +357,12 @@ impl Log {
         } else {
             None
         };
+        if bytes > self.segment_bytes {
+            mark::hit(Mark::SegmentOversize);
+        }
+        if recycle.is_some() {
+            mark::hit(Mark::SegmentRecycled);
+        }
         let file = FileId::Segment(self.active.segment + 1);
         self.commands.push_back(Command::Prepare { file, bytes, recycle });
         self.next = Next::Requested { bytes };
@@ -332,6 +370,7 @@ impl Log {
     }
 
     fn roll(&mut self, capacity: u64) {
+        mark::hit(Mark::SegmentRoll);
         if self.active.capacity > 0 {
             self.append(Kind::Seal, Body::default());
             self.write(false);

@@ -10,6 +10,7 @@ use super::record::{ALIGN, Header, Kind, Parsed, Position, parse};
 use super::superblock::FORMAT_VERSION;
 use crate::disk::FileId;
 use crate::node::HaltCause;
+use crate::plant::{self, Plant};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::BTreeMap;
 
@@ -172,12 +173,17 @@ impl Reader {
             Parsed::Record(header, _) => Some(header),
         };
         match parsed {
-            Some(header) if header.sequence == self.sequence && header.term >= self.term => Some(self.take(header)),
+            Some(header) if header.sequence == self.sequence && self.takes(header.term) => Some(self.take(header)),
             _ => {
                 self.give_up();
                 None
             }
         }
+    }
+
+    /// No record of an earlier life follows one of a later.
+    fn takes(&self, term: u64) -> bool {
+        term >= self.term || plant::is(Plant::RecoveryTrustsTerm)
     }
 
     fn take(&mut self, header: Header) -> Step {
@@ -201,7 +207,7 @@ impl Reader {
         self.wanted = 1;
         self.sequence += 1;
         self.term = header.term;
-        if header.kind == Kind::Seal {
+        if header.kind == Kind::Seal && !plant::is(Plant::RecoverySkipsSegment) {
             self.go_to(self.segment + 1);
         }
         Step::Record {
@@ -250,7 +256,8 @@ impl Reader {
 
     fn judge(&mut self, header: Header) -> Option<Step> {
         let broken = self.broken.as_ref().expect("searching");
-        if header.synced >= broken.sequence && header.sequence > broken.sequence {
+        let proof = header.synced >= broken.sequence && header.sequence > broken.sequence;
+        if proof && !plant::is(Plant::DamageIsTail) {
             let file = FileId::Segment(broken.at.segment);
             let what = if broken.capacity == 0 {
                 "the segment is missing"

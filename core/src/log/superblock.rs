@@ -10,6 +10,7 @@
 //! ```
 
 use super::record::{Position, checksum};
+use crate::mark::{self, Mark};
 use crate::node::HaltCause;
 
 /// Distance of the two slots: no sector and no page holds both.
@@ -98,6 +99,9 @@ impl Superblock {
         let slot = |number: usize| file.get(number * SLOT_BYTES as usize..).unwrap_or_default();
         let first = Self::decode(slot(0)).map_err(unknown)?;
         let second = Self::decode(slot(1)).map_err(unknown)?;
+        if first.is_some() != second.is_some() {
+            mark::hit(Mark::SlotLost);
+        }
         Ok(first.into_iter().chain(second).max_by_key(|slot| slot.turn))
     }
 }

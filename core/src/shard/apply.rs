@@ -8,7 +8,9 @@ use super::queue::Queue;
 use super::{Output, Shard, Token};
 use crate::catalog::{Applied, Change, DURATION_MS_MAX, QueueId};
 use crate::log::record::Position;
+use crate::mark::{self, Mark};
 use crate::message::Message;
+use crate::plant::{self, Plant};
 
 /// A page that must be in memory first.
 pub(super) struct Missing {
@@ -26,6 +28,7 @@ impl Shard {
             let time_ms = flight.time_ms;
             while let Some((Proposal { command, .. }, _)) = self.batch.flying[0].commands.front() {
                 if let Some(missing) = self.missing(command) {
+                    mark::hit(Mark::ApplyAwaitsPage);
                     self.load_page(missing.queue, missing.page);
                     return;
                 }
@@ -90,7 +93,9 @@ impl Shard {
                 sequence,
                 enqueue,
             } => {
-                if self.apply_settle_one(queue, sequence) {
+                if (plant::is(Plant::DeadLetterTwice) || self.apply_settle_one(queue, sequence))
+                    && !plant::is(Plant::DeadLetterLost)
+                {
                     self.apply_enqueue(time_ms, &enqueue, at.expect("a move has a message"));
                 }
             }
@@ -106,7 +111,9 @@ impl Shard {
     }
 
     fn apply_enqueue(&mut self, time_ms: u64, enqueue: &Enqueue, at: Position) {
-        for id in enqueue.queues.iter() {
+        let few = enqueue.queues.len() < 3 || !plant::is(Plant::FanoutForgetsOne);
+        let count = if few { enqueue.queues.len() } else { 2 };
+        for id in enqueue.queues.iter().take(count) {
             self.push(time_ms, *id, enqueue.ttl_ms, &enqueue.message, at);
         }
         for id in enqueue.transient.iter() {
@@ -116,7 +123,15 @@ impl Shard {
 
     fn push(&mut self, time_ms: u64, id: QueueId, ttl_ms: Option<u64>, message: &Message, at: Position) {
         // A queue deleted between proposal and commit takes nothing.
-        let Some(queue) = self.queues.get_mut(&id) else { return };
+        let Some(queue) = self.queues.get_mut(&id) else {
+            mark::hit(Mark::QueueGoneBeforeCommit);
+            return;
+        };
+        let time_ms = if plant::is(Plant::ExpiryByLocalClock) {
+            self.now.wall.0
+        } else {
+            time_ms
+        };
         let ttl_ms = ttl_ms.into_iter().chain(queue.definition.policy.message_ttl_ms).min();
         let slot = Slot {
             at,
@@ -151,6 +166,7 @@ impl Shard {
                 continue;
             }
             let Some(queue) = self.queues.get(&id) else { return };
+            let last = &(last - u64::from(plant::is(Plant::SettleOffByOne)));
             for (page, whole) in queue.index.pages_in(*first, *last) {
                 if whole {
                     self.drop_page(id, page);
@@ -186,6 +202,7 @@ impl Shard {
         let Some(page) = queue.index.settle_page(number) else {
             return;
         };
+        mark::hit(Mark::PageDropped);
         self.space.remove_page(&page);
         self.cache.forget_page(&page);
     }
@@ -218,6 +235,9 @@ impl Shard {
             return 0;
         };
         self.active.remove(&id);
+        for dying in std::mem::take(&mut queue.dying) {
+            self.buried(dying.number);
+        }
         if let Some(at_ms) = queue.timer {
             self.expiries.remove(&(at_ms, id));
         }

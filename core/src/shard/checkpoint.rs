@@ -14,6 +14,8 @@ use crate::catalog::{Change, QueueId};
 use crate::encoding::{Reader, put_varint};
 use crate::log::record::{Body, Kind, Position, checksum, record_bytes};
 use crate::log::superblock::Superblock;
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use std::collections::BTreeMap;
 
 /// Bytes of a stored slot, at most.
@@ -109,6 +111,16 @@ impl Shard {
         self.checkpoint.written_bytes = self.log.counters.written_bytes;
         self.checkpoint.freed_bytes = self.space.freed_bytes();
         self.log.submit();
+        if plant::is(Plant::SuperblockEarly) {
+            let manifest = Some((at, sequence));
+            let Superblock { turn, .. } = self.checkpoint.superblock;
+            let early = Superblock {
+                turn: turn + 1,
+                term: self.log.term(),
+                manifest,
+            };
+            self.log.write_superblock_early(&early);
+        }
         true
     }
 
@@ -139,6 +151,7 @@ impl Shard {
                 self.checkpoint.manifest_bytes = bytes;
                 self.checkpoint.state = State::Idle;
                 self.counters.checkpoints += 1;
+                mark::hit(Mark::Checkpoint);
                 self.space.end_checkpoint();
                 let dead = self.space.take_dead(self.checkpoint.first_needed());
                 dead.into_iter().for_each(|segment| self.log.release(segment));
@@ -181,6 +194,10 @@ impl Shard {
                 self.space.obsolete(Some(stored));
             }
             for (_, page) in queue.index.pages_mut().filter(|(_, page)| page.dirty) {
+                if page.stored.is_some() && plant::is(Plant::CheckpointForgetsDirtyPage) {
+                    page.dirty = false;
+                    continue;
+                }
                 let bytes = page.encode();
                 let (length, checksum) = (bytes.len() as u32, checksum(&bytes));
                 let mut body = Body::default();
@@ -202,7 +219,8 @@ impl Shard {
         let to = body.tail();
         put_varint(to, self.time_ms);
         put_varint(to, self.catalog.queue_next());
-        let changes: Vec<Change> = self.catalog.changes().collect();
+        let mut changes: Vec<Change> = self.catalog.changes().collect();
+        changes.pop_if(|change| matches!(change, Change::Bind { .. }) && plant::is(Plant::CheckpointForgetsBinding));
         put_varint(to, changes.len() as u64);
         changes.iter().for_each(|change| change.encode(to));
         let queues = self.queues.values().filter(|queue| queue.is_persistent());
@@ -229,6 +247,7 @@ impl Shard {
             let numbers: Vec<u64> = queue.index.pages().iter().filter_map(idle).collect();
             for number in numbers {
                 if !queue.pins(number) {
+                    mark::hit(Mark::PageEvicted);
                     queue.index.page_mut(number).expect("listed").slots = None;
                 }
             }

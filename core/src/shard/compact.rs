@@ -9,6 +9,8 @@ use super::entry::put_message;
 use super::page::{MESSAGE_HEAD_BYTES, PAGE_SLOTS, Sequence};
 use crate::catalog::QueueId;
 use crate::log::record::{Body, HEADER_BYTES, Kind, Position, record_bytes};
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 
 /// A segment is copied when less than this share of it, in 256, is live.
 const SPARSE_SHARE: u64 = 64;
@@ -90,6 +92,7 @@ impl Shard {
                 continue;
             };
             let Some(slot) = queue.index.slot(sequence).filter(|slot| slot.live && slot.at == from) else {
+                mark::hit(Mark::CopyOutlived);
                 continue;
             };
             let bytes = super::space::message_bytes(slot.bytes);
@@ -119,6 +122,10 @@ impl Shard {
             .map(|((sequence, from, _), offset)| (id, *sequence, *from, place(offset)));
         self.compaction.as_mut().expect("a segment is being emptied").moving = moves.collect();
         self.log.submit();
+        mark::hit(Mark::CopyForward);
+        if plant::is(Plant::CopyRelocatesEarly) {
+            self.finish_copies();
+        }
     }
 
     /// A page with live messages in the segment.

@@ -5,11 +5,13 @@
 
 use super::entry::{Command, Enqueue};
 use super::page::Sequence;
-use super::queue::Death;
+use super::queue::{Death, Dying};
 use super::{Publish, Shard};
 use crate::api::Name;
 use crate::catalog::{Definition, QueueId};
+use crate::mark::{self, Mark};
 use crate::message::{Message, OwnedProperties, Table, Value};
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -21,7 +23,12 @@ impl Shard {
     pub(super) fn bury(&mut self, id: QueueId) {
         for _ in 0..TURN_DEATHS {
             let Some(queue) = self.queues.get(&id) else { return };
-            let Some((sequence, death)) = queue.dying.front().copied() else {
+            let Some(Dying {
+                sequence,
+                death,
+                number,
+            }) = queue.dying.front().copied()
+            else {
                 return;
             };
             let slot = queue
@@ -29,6 +36,7 @@ impl Shard {
                 .slot(sequence)
                 .expect("pages of dying messages stay in memory");
             let Some(message) = slot.message.clone() else {
+                mark::hit(Mark::DeadLetterAwaitsBody);
                 self.load_messages(id, sequence);
                 return;
             };
@@ -38,12 +46,14 @@ impl Shard {
             if live {
                 self.move_dead(id, sequence, &definition, &message, death);
             }
+            self.buried(number);
         }
         self.touch(id);
     }
 
     fn move_dead(&mut self, id: QueueId, sequence: Sequence, from: &Definition, message: &Message, death: Death) {
         self.counters.dead_lettered += 1;
+        mark::hit(Mark::DeadLetter);
         let (message, queues) = self.dead_letter(from, message, death);
         if queues.is_empty() {
             self.remove(id, sequence);
@@ -107,8 +117,11 @@ impl Shard {
             .route(&from.vhost, &exchange, &key, &letter)
             .unwrap_or_default();
         let returns = |id: &QueueId| {
-            let queue = &self.queues[id].definition.name;
-            is_cycle(&deaths, queue)
+            let cycle = is_cycle(&deaths, &self.queues[id].definition.name) && !plant::is(Plant::CycleUnseen);
+            if cycle {
+                mark::hit(Mark::DeadLetterCycle);
+            }
+            cycle
         };
         let queues = route
             .queues

@@ -3,12 +3,14 @@
 use super::entry::parse_message;
 use super::index::page_of;
 use super::page::{MESSAGE_HEAD_BYTES, Sequence, Slot};
-use super::queue::{Death, Head, Holder, Queue};
+use super::queue::{Death, Dying, Head, Holder, Queue};
 use super::{ConsumerId, Delivery, Output, Shard};
 use crate::catalog::{Change, QueueId};
 use crate::disk::{FileId, ReadId};
 use crate::log::record::{Position, checksum};
+use crate::mark::{self, Mark};
 use crate::node::HaltCause;
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 
 /// Deliveries of one queue before others have their turn.
@@ -48,6 +50,9 @@ impl Shard {
         while let Some(id) = waiting.pop_first() {
             if let Turn::More = self.serve(id) {
                 self.active.insert(id);
+            }
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.seen = queue.index.next();
             }
             self.schedule_expiry(id);
             if self.outputs.len() > ROUND_OUTPUTS {
@@ -119,7 +124,11 @@ impl Shard {
     fn has_credit(&self, id: ConsumerId) -> bool {
         let consumer = &self.consumers[&id];
         let group = &self.groups[&consumer.spec.group];
-        consumer.unsettled < consumer.spec.max
+        consumer.unsettled
+            < consumer
+                .spec
+                .max
+                .saturating_add(u32::from(plant::is(Plant::PrefetchOffByOne)))
             && (consumer.spec.no_ack || group.max.is_none_or(|max| group.unsettled < max))
             && !self.paused.contains(&consumer.spec.conn)
     }
@@ -196,8 +205,9 @@ impl Shard {
     /// Removes the head if its time is over. Whether it was.
     fn expired(&mut self, id: QueueId, sequence: Sequence) -> bool {
         let slot = self.queues[&id].index.slot(sequence).expect("the head is in memory");
-        let over = slot.expires_ms != 0 && slot.expires_ms <= self.time_ms;
-        if !over || (slot.expires_ms == Slot::AT_ONCE && self.waits_for(id)) {
+        let late = 1000 * u64::from(plant::is(Plant::ExpiryLate));
+        let over = slot.expires_ms != 0 && slot.expires_ms + late <= self.time_ms;
+        if !over || (slot.expires_ms == Slot::AT_ONCE && sequence >= self.queues[&id].seen && self.waits_for(id)) {
             return false;
         }
         let queue = self.queues.get_mut(&id).expect("it is being served");
@@ -256,7 +266,12 @@ impl Shard {
             self.remove(id, sequence);
             return;
         }
-        queue.dying.push_back((sequence, death));
+        let number = (death == Death::Rejected).then(|| self.batch.reject());
+        queue.dying.push_back(Dying {
+            sequence,
+            death,
+            number,
+        });
         self.touch(id);
     }
 
@@ -295,6 +310,7 @@ impl Shard {
             self.idles.remove(&(at, id));
             let idle = self.queues.get(&id).is_some_and(|queue| queue.consumers.is_empty());
             if idle {
+                mark::hit(Mark::QueueIdleExpired);
                 self.propose(super::entry::Command::Change(Change::DeleteQueue { id }), None, false);
             }
         }
@@ -382,6 +398,7 @@ impl Shard {
             return Ok(());
         };
         let whole = page.stored.is_some_and(|stored| stored.checksum == checksum(bytes));
+        mark::hit(Mark::PageLoaded);
         let loaded = if whole { page.load(bytes) } else { None };
         loaded.ok_or(Damage {
             at,
@@ -420,6 +437,7 @@ impl Shard {
                 at: place,
                 what: "a message was expected",
             })?;
+            mark::hit(Mark::MessageLoaded);
             queue.index.cache(*sequence, message);
             self.cache.keep(id, *sequence, length);
         }
@@ -434,6 +452,7 @@ impl Shard {
             };
             let logged = queue.index.slot(sequence).is_some_and(Slot::is_logged);
             if logged && let Some(bytes) = queue.index.uncache(sequence) {
+                mark::hit(Mark::CacheEvicted);
                 self.cache.forget(bytes);
             }
         }

@@ -7,6 +7,7 @@ use crate::catalog::{Change, QueueId};
 use crate::encoding::{Reader, put_varint};
 use crate::log::record::{Body, checksum};
 use crate::message::Message;
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -184,7 +185,7 @@ pub(crate) fn parse_message(bytes: &[u8], expected_bytes: u32) -> Option<Message
     let mut from = Reader::new(bytes);
     let (sum, length) = (from.u32()?, from.u32()?);
     let message = from.take(length as usize)?;
-    if length != expected_bytes || checksum(message) != sum {
+    if length != expected_bytes || (checksum(message) != sum && !plant::is(Plant::MessageUnchecked)) {
         return None;
     }
     Message::decode(Bytes::copy_from_slice(message))

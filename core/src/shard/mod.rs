@@ -419,6 +419,18 @@ impl Shard {
             assert_eq!(held, consumer.unsettled as usize, "a consumer counts what it holds");
             assert!(consumer.unsettled <= consumer.spec.max, "prefetch is kept");
         }
+        for (id, group) in &self.groups {
+            let held: u32 = group
+                .consumers
+                .iter()
+                .filter_map(|id| self.consumers.get(id))
+                .map(|one| one.unsettled)
+                .sum();
+            assert_eq!(
+                held, group.unsettled,
+                "a channel counts what its consumers hold: {id:?}"
+            );
+        }
         self.check_space();
     }
 

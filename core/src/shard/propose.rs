@@ -8,7 +8,9 @@ use crate::catalog::{Change, Overflow, QueueId};
 use crate::disk::WriteId;
 use crate::encoding::put_varint;
 use crate::log::record::{Body, Kind, Position};
-use std::collections::{BTreeMap, VecDeque};
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::page::Sequence;
@@ -36,7 +38,10 @@ pub(super) struct Batch {
     flying_bytes: u64,
     proposed: Progress,
     applied: Progress,
-    barriers: VecDeque<(Progress, Barrier)>,
+    barriers: VecDeque<(Until, Barrier)>,
+    /// Rejections that are not proposed yet, for their message must be loaded to be dead-lettered.
+    rejections: BTreeSet<u64>,
+    rejection_next: u64,
 }
 
 /// How far the shard has come: commands of `open`, and writes (which carry the gathered settlements).
@@ -44,6 +49,20 @@ pub(super) struct Batch {
 struct Progress {
     commands: u64,
     writes: u64,
+}
+
+/// What a barrier waits for.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    /// Rejections before this one are proposed; then all that is proposed.
+    Rejections(u64),
+    Applied(Progress),
+}
+
+/// The queues that take a message, and whether another refused it.
+struct Admitted {
+    queues: Arc<[QueueId]>,
+    refused: bool,
 }
 
 /// A command and whom to tell.
@@ -91,6 +110,13 @@ impl Batch {
         self.is_open_empty() && self.flying.is_empty()
     }
 
+    /// A message is rejected: its number until it is proposed.
+    pub(super) fn reject(&mut self) -> u64 {
+        self.rejection_next += 1;
+        self.rejections.insert(self.rejection_next);
+        self.rejection_next
+    }
+
     fn is_open_empty(&self) -> bool {
         self.open.is_empty() && self.settles.is_empty()
     }
@@ -98,13 +124,16 @@ impl Batch {
 
 impl Shard {
     pub(super) fn publish(&mut self, token: Option<Token>, publish: Publish) {
-        let ok = self.admit(&publish);
-        let Some(queues) = ok else {
-            if let Some(token) = token {
-                self.output(Output::Published { token, ok: false });
+        let Admitted { queues, refused } = self.admit(&publish);
+        let mut token = token;
+        if refused {
+            // One queue's refusal refuses the publish; the others keep their copy, as with RabbitMQ.
+            mark::hit(Mark::PublishRefused);
+            if let Some(token) = token.take() {
+                let ok = plant::is(Plant::RefusalConfirmed);
+                self.output(Output::Published { token, ok });
             }
-            return;
-        };
+        }
         let publish = Publish { queues, ..publish };
         let (persistent, transient) = self.split(&publish.queues);
         let Publish { ttl_ms, message, .. } = publish;
@@ -123,11 +152,16 @@ impl Shard {
             ttl_ms,
             message,
         };
+        if plant::is(Plant::ConfirmEarly)
+            && let Some(token) = token.take()
+        {
+            self.output(Output::Published { token, ok: true });
+        }
         self.propose(Command::Enqueue(enqueue), token, false);
     }
 
-    /// Which of the queues take the message: those that still exist, if none of them refuses it.
-    fn admit(&mut self, publish: &Publish) -> Option<Arc<[QueueId]>> {
+    /// Which of the queues take the message: those that still exist and have room.
+    fn admit(&mut self, publish: &Publish) -> Admitted {
         let body_bytes = publish.message.body().len() as u64;
         let mut refusing = Vec::new();
         let mut gone = false;
@@ -142,11 +176,15 @@ impl Shard {
             }
         }
         if refusing.is_empty() && !gone {
-            return Some(publish.queues.clone());
+            return Admitted {
+                queues: publish.queues.clone(),
+                refused: false,
+            };
         }
         for id in &refusing {
             self.counters.dropped += 1;
             if self.queues[id].definition.policy.overflow == Overflow::RejectPublishDeadLetter {
+                mark::hit(Mark::RefusedAndDeadLettered);
                 self.dead_letter_refused(*id, &publish.message);
             }
         }
@@ -154,18 +192,10 @@ impl Shard {
         let taking = taking
             .filter(|id| self.queues.contains_key(id) && !refusing.contains(id))
             .collect();
-        if refusing.is_empty() {
-            return Some(taking);
+        Admitted {
+            queues: taking,
+            refused: !refusing.is_empty(),
         }
-        // One queue's refusal refuses the publish; the others keep their copy, as with RabbitMQ.
-        self.publish(
-            None,
-            Publish {
-                queues: taking,
-                ..publish.clone()
-            },
-        );
-        None
     }
 
     pub(super) fn split(&self, queues: &Arc<[QueueId]>) -> (Arc<[QueueId]>, Arc<[QueueId]>) {
@@ -216,7 +246,12 @@ impl Shard {
             self.output(Output::Purged { token, messages: 0 });
             return;
         };
-        let (ranges, messages) = queue.take_all();
+        let (mut ranges, messages) = queue.take_all();
+        if plant::is(Plant::PurgeTakesUnsettled)
+            && let Some((_, last)) = ranges.last().copied()
+        {
+            ranges = vec![(0, last)];
+        }
         if queue.is_persistent() {
             self.batch
                 .settles
@@ -231,6 +266,9 @@ impl Shard {
             self.apply_settle(&Settle { queue: id.0, ranges });
         }
         self.touch(id);
+        if plant::is(Plant::PurgeNotDurable) {
+            return self.output(Output::Purged { token, messages });
+        }
         self.wait(Barrier::Purged { token, messages });
     }
 
@@ -303,12 +341,15 @@ impl Shard {
             .values_mut()
             .filter(|holder| **holder == Holder::Consumer(id));
         held.for_each(|holder| *holder = Holder::Get);
-        if let Some(group) = self.groups.get_mut(&consumer.spec.group) {
+        if let Some(group) = self.groups.get_mut(&consumer.spec.group)
+            && !plant::is(Plant::CreditLeakedOnCancel)
+        {
             group.unsettled = group.unsettled.saturating_sub(consumer.unsettled);
         }
         let ends = queue.definition.auto_delete && queue.consumers.is_empty();
         let id = queue.id;
-        if ends {
+        if ends && !plant::is(Plant::AutoDeleteForgotten) {
+            mark::hit(Mark::QueueAutoDeleted);
             self.propose(Command::Change(Change::DeleteQueue { id }), None, false);
         }
         self.use_queue(id);
@@ -340,6 +381,7 @@ impl Shard {
             }
             Outcome::Reject => {
                 self.counters.rejected += 1;
+                self.leak_credit(id);
                 self.die(id, sequence, Death::Rejected);
             }
             Outcome::Requeue => {
@@ -349,6 +391,16 @@ impl Shard {
                     .expect("it holds the message")
                     .put_back(sequence);
             }
+        }
+    }
+
+    /// A planted bug: somebody's credit is not given back.
+    fn leak_credit(&mut self, id: QueueId) {
+        let first = self.queues.get(&id).and_then(|queue| queue.consumers.front().copied());
+        if plant::is(Plant::CreditLeakedOnReject)
+            && let Some(consumer) = first.and_then(|id| self.consumers.get_mut(&id))
+        {
+            consumer.unsettled += 1;
         }
     }
 
@@ -407,14 +459,18 @@ impl Shard {
         for (queue, sequence, outcome) in settles {
             self.settle(queue, sequence, outcome);
         }
-        let settles = std::mem::replace(&mut self.batch.settles, gathered);
+        let mut settles = std::mem::replace(&mut self.batch.settles, gathered);
+        if plant::is(Plant::TransactionTorn) {
+            self.batch.settles.append(&mut settles);
+            self.flush();
+        }
         let first = self.batch.open.len();
         for settle in settles.into_values() {
             self.propose(Command::Settle(settle), None, true);
         }
         for publish in publishes {
-            let Some(queues) = self.admit(&publish) else { continue };
-            let (queues, transient) = self.split(&queues);
+            let admitted = self.admit(&publish);
+            let (queues, transient) = self.split(&admitted.queues);
             let Publish { ttl_ms, message, .. } = publish;
             self.propose(
                 Command::Enqueue(Enqueue {
@@ -427,10 +483,16 @@ impl Shard {
                 true,
             );
         }
-        if self.batch.open.len() > first
-            && let Some(last) = self.batch.open.back_mut()
-        {
+        // Dead letters of what its publishes were refused by lie between them, and share the entry.
+        self.batch
+            .open
+            .range_mut(first..)
+            .for_each(|proposal| proposal.joined = true);
+        if let Some(last) = self.batch.open.range_mut(first..).last() {
             last.joined = false;
+        }
+        if plant::is(Plant::CommitEarly) {
+            return self.output(Output::Committed { token });
         }
         self.wait(Barrier::Commit { token });
     }
@@ -478,14 +540,37 @@ impl Shard {
 
     /// Answers when everything proposed so far is applied.
     pub(super) fn wait(&mut self, barrier: Barrier) {
-        let mut until = self.batch.proposed;
-        until.writes += u64::from(!self.batch.settles.is_empty());
+        let until = if self.batch.rejections.is_empty() {
+            Until::Applied(self.proposed())
+        } else {
+            Until::Rejections(self.batch.rejection_next)
+        };
         self.batch.barriers.push_back((until, barrier));
         self.pass_barriers();
     }
 
+    /// A rejection is proposed, or its queue is gone.
+    pub(super) fn buried(&mut self, number: Option<u64>) {
+        if number.is_some_and(|number| self.batch.rejections.remove(&number)) {
+            self.pass_barriers();
+        }
+    }
+
+    /// Everything proposed so far.
+    fn proposed(&self) -> Progress {
+        let mut until = self.batch.proposed;
+        until.writes += u64::from(!self.batch.settles.is_empty());
+        until
+    }
+
     fn pass_barriers(&mut self) {
         while let Some((until, barrier)) = self.batch.barriers.front().copied() {
+            let until = match until {
+                Until::Applied(until) => until,
+                Until::Rejections(upto) if self.batch.rejections.first().is_some_and(|first| *first <= upto) => break,
+                Until::Rejections(_) => self.proposed(),
+            };
+            self.batch.barriers[0].0 = Until::Applied(until);
             let applied = self.batch.applied;
             if until.commands > applied.commands || until.writes > applied.writes {
                 break;
@@ -533,6 +618,7 @@ impl Shard {
         let pinned = self.cache.transient_bytes();
         let memory = self.config.cache_bytes;
         if !self.blocked && (pending > limit || pinned > memory) {
+            mark::hit(Mark::PublishersBlocked);
             self.blocked = true;
             let reason = if pending > limit {
                 "low on disk bandwidth"
@@ -612,6 +698,9 @@ impl Shard {
             });
         }
         self.log.submit();
+        if self.log.skips_sync() {
+            self.durable(WriteId(u64::MAX));
+        }
     }
 
     /// One entry from the front of `taken`.

@@ -6,6 +6,7 @@ use super::{ConsumerId, Token};
 use crate::catalog::{Definition, Overflow, QueueId};
 use crate::disk::ReadId;
 use crate::machine::Time;
+use crate::plant::{self, Plant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A queue.
@@ -35,13 +36,15 @@ pub(crate) struct Queue {
     /// The read that the head waits for.
     pub(crate) loading: Option<ReadId>,
     /// Dead letters on their way: first in, first out.
-    pub(crate) dying: VecDeque<(Sequence, Death)>,
+    pub(crate) dying: VecDeque<Dying>,
     /// Messages before this one may have been delivered before the node started.
     recovered: Sequence,
     /// Last declared, got from or consumed from.
     pub(crate) used_at: Time,
     /// When the head expires, as registered with the shard's timers.
     pub(crate) timer: Option<u64>,
+    /// Messages before this one had their chance to go to somebody who waits.
+    pub(crate) seen: Sequence,
     /// Had a consumer: auto-delete counts from then.
     pub(crate) consumed: bool,
 }
@@ -79,6 +82,15 @@ impl Death {
     }
 }
 
+/// A message on its way to the dead-letter exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dying {
+    pub(crate) sequence: Sequence,
+    pub(crate) death: Death,
+    /// Of a rejection, whose durability somebody may wait for.
+    pub(crate) number: Option<u64>,
+}
+
 /// The next message to deliver.
 pub(crate) enum Head {
     Ready(Sequence),
@@ -108,6 +120,7 @@ impl Queue {
             recovered: 0,
             used_at,
             timer: None,
+            seen: 0,
             consumed: false,
         };
         queue.lead();
@@ -133,7 +146,10 @@ impl Queue {
         if self.ready == 0 {
             return Head::Empty;
         }
-        let returned = self.returned.first().copied();
+        let mut returned = self.returned.first().copied();
+        if plant::is(Plant::RequeueAtTail) && matches!(self.index.first_live(self.cursor), Found::Slot(..)) {
+            returned = None;
+        }
         let from = returned.unwrap_or(self.cursor);
         match self.index.first_live(from) {
             Found::Slot(sequence, _) => {
@@ -171,7 +187,7 @@ impl Queue {
         let Some(slot) = self.index.slot_mut(sequence).filter(|slot| slot.live) else {
             return;
         };
-        slot.delivered = true;
+        slot.delivered = !plant::is(Plant::RequeueLosesFlag);
         self.ready += 1;
         self.ready_bytes += u64::from(slot.body_bytes);
         let fresh = self.returned.insert(sequence);
@@ -246,7 +262,7 @@ impl Queue {
             || (near..=near + 1).contains(&page)
             || self.unsettled.range(span.clone()).next().is_some()
             || self.returned.range(span.clone()).next().is_some()
-            || self.dying.iter().any(|(sequence, _)| span.contains(sequence))
+            || self.dying.iter().any(|dying| span.contains(&dying.sequence))
     }
 
     /// Panics on a broken invariant.

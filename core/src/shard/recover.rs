@@ -14,8 +14,10 @@ use crate::log::recovery::{Reader, Step};
 use crate::log::superblock::{FILE_BYTES, Superblock};
 use crate::log::{End, Log};
 use crate::machine::Now;
+use crate::mark::{self, Mark};
 use crate::message::Message;
 use crate::node::{Config, HaltCause, Recovery};
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -156,6 +158,7 @@ impl Recover {
             }
             // Nothing was written yet, or a crash came while the folder was being made.
             None if self.listing.segments.is_empty() => {
+                mark::hit(Mark::FolderAbandoned);
                 self.prepare();
                 return Ok(());
             }
@@ -183,6 +186,7 @@ impl Recover {
         loop {
             while let Some((_, _, (command, _))) = self.entries.front() {
                 if let Some(missing) = self.shard.missing(command) {
+                    mark::hit(Mark::ReplayAwaitsPage);
                     self.shard.load_page(missing.queue, missing.page);
                     return Ok(());
                 }
@@ -249,6 +253,7 @@ impl Recover {
             });
         }
         if torn {
+            mark::hit(Mark::TornTail);
             self.report.torn = Some((FileId::Segment(end.segment), u64::from(end.offset)));
         }
         self.superblock.term = self.superblock.term.max(term);
@@ -258,7 +263,8 @@ impl Recover {
 
     /// Takes a new term, in both slots, so that no single slot's loss brings an old one back.
     fn begin_term(&mut self) -> Result<(), HaltCause> {
-        self.superblock.term += 1;
+        mark::hit(Mark::TermBump);
+        self.superblock.term += u64::from(!plant::is(Plant::RecoveryKeepsTerm));
         for id in [WriteId(1), WriteId(2)] {
             self.superblock.turn += 1;
             let chunks = vec![Bytes::from(self.superblock.encode())];

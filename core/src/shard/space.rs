@@ -5,6 +5,7 @@
 //! is durable, for until then a restart uses the one before.
 
 use super::page::{MESSAGE_HEAD_BYTES, Page, Stored};
+use crate::plant::{self, Plant};
 use std::collections::BTreeMap;
 
 /// Bytes that a message occupies in its segment.
@@ -55,6 +56,12 @@ impl Space {
 
     /// A stored page was replaced or is gone: the next checkpoint will not refer to it.
     pub(super) fn obsolete(&mut self, stored: Option<Stored>) {
+        if plant::is(Plant::PageReleasedEarly) {
+            stored
+                .iter()
+                .for_each(|stored| self.remove(stored.at.segment, u64::from(stored.bytes)));
+            return;
+        }
         self.obsolete_next
             .extend(stored.map(|stored| (stored.at.segment, u64::from(stored.bytes))));
     }

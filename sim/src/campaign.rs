@@ -1,0 +1,199 @@
+//! Many seeds, on all processors, and the proof that they showed something.
+
+use crate::plan::Plan;
+use crate::world::{Report, run};
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Campaign {
+    /// The first seed.
+    pub first: u64,
+    /// How many.
+    pub seeds: u64,
+    /// No seed is begun after so many seconds.
+    pub seconds: Option<u64>,
+    /// Threads.
+    pub threads: usize,
+    /// Each seed is run twice, and the traces are compared (G18).
+    pub twice: bool,
+    /// No seed is begun after so many failures.
+    pub failures_max: usize,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Seeds run.
+    pub seeds: u64,
+    /// Real seconds.
+    pub seconds: f64,
+    /// Sums of the runs' reports.
+    pub totals: BTreeMap<&'static str, u64>,
+    /// Coverage marks that were reached, and how often.
+    pub marks: BTreeMap<&'static str, u64>,
+    /// Seeds that failed, and how.
+    pub failures: Vec<(u64, String)>,
+}
+
+/// Runs a plan and says how it failed: a violation, or the words of a panic.
+///
+/// # Errors
+/// The failure, for people.
+pub fn attempt(plan: &Plan) -> Result<Report, String> {
+    silence();
+    match std::panic::catch_unwind(|| run(plan)) {
+        Ok(result) => result.map_err(|violation| violation.to_string()),
+        Err(_) => {
+            let words = PANIC.with_borrow_mut(Option::take);
+            Err(format!("the core panicked: {}", words.unwrap_or_default()))
+        }
+    }
+}
+
+/// Panics are kept, not printed: a failing seed is told of once, with its replay.
+fn silence() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|info| {
+            PANIC.with_borrow_mut(|words| *words = Some(info.to_string().replace('\n', " ")));
+        }));
+    });
+}
+
+impl Campaign {
+    /// Runs the seeds.
+    #[must_use]
+    pub fn run(&self) -> Summary {
+        let started = Instant::now();
+        let next = AtomicU64::new(self.first);
+        let stop = AtomicBool::new(false);
+        let summary = Mutex::new(Summary::default());
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.max(1) {
+                scope.spawn(|| self.work(started, &next, &stop, &summary));
+            }
+        });
+        let mut summary = summary.into_inner().expect("no thread panics: runs are caught");
+        summary.seconds = started.elapsed().as_secs_f64();
+        summary.failures.sort();
+        summary
+    }
+
+    fn work(&self, started: Instant, next: &AtomicU64, stop: &AtomicBool, summary: &Mutex<Summary>) {
+        // What this thread reached before is no part of the campaign.
+        drop(waystation_core::mark::take());
+        let limit = self.seconds.map(Duration::from_secs);
+        loop {
+            let late = limit.is_some_and(|limit| started.elapsed() > limit);
+            if late || stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= self.first.saturating_add(self.seeds) {
+                break;
+            }
+            let plan = Plan::draw(seed);
+            let mut result = attempt(&plan);
+            if self.twice
+                && let Ok(report) = &result
+                && attempt(&plan).map(|again| again.trace) != Ok(report.trace)
+            {
+                result = Err("G18 broken: two runs have two traces".into());
+            }
+            let mut summary = summary.lock().expect("no thread panics: runs are caught");
+            summary.seeds += 1;
+            match result {
+                Ok(report) => summary.add(&report),
+                Err(what) => summary.failures.push((seed, what)),
+            }
+            stop.fetch_or(summary.failures.len() >= self.failures_max, Ordering::Relaxed);
+        }
+        let mut summary = summary.lock().expect("no thread panics: runs are caught");
+        for (name, count) in waystation_core::mark::take() {
+            *summary.marks.entry(name).or_default() += count;
+        }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, report: &Report) {
+        for (name, count) in report.counts() {
+            *self.totals.entry(name).or_default() += count;
+        }
+    }
+
+    fn total(&self, name: &str) -> u64 {
+        self.totals.get(name).copied().unwrap_or(0)
+    }
+
+    /// Marks that no run reached. Empty if the build has no marks.
+    #[must_use]
+    pub fn unreached(&self) -> Vec<&'static str> {
+        let known = waystation_core::mark::names();
+        known
+            .iter()
+            .copied()
+            .filter(|name| !self.marks.contains_key(name))
+            .collect()
+    }
+
+    /// Why the numbers are too small to have shown anything. Rare things need a hundred seeds to be expected.
+    #[must_use]
+    pub fn vacuous(&self) -> Option<String> {
+        let seeds = self.seeds;
+        let floors: [(&'static str, u64); 12] = [
+            ("confirmed", seeds * 20),
+            ("delivered", seeds * 20),
+            ("redelivered", seeds),
+            ("dead letters", seeds / 4),
+            ("crashes", seeds / 4),
+            ("transactions", seeds / 2),
+            ("returned unroutable", seeds / 10),
+            ("settled durably", seeds),
+            ("order checks", seeds * 10),
+            ("count checks", seeds),
+            ("damaged", seeds / 50),
+            ("disk errors", seeds / 50),
+        ];
+        let few = |(name, floor): &(&'static str, u64)| self.total(name) < *floor;
+        let first = floors.into_iter().find(few).filter(|_| seeds >= 100);
+        first.map(|(name, floor)| format!("{} {name}, where {seeds} seeds should give {floor}", self.total(name)))
+    }
+
+    /// Seeds in a second, and virtual seconds in a real one.
+    #[must_use]
+    pub fn speed(&self) -> (f64, f64) {
+        let seconds = self.seconds.max(1e-9);
+        (
+            self.seeds as f64 / seconds,
+            self.total("virtual ms") as f64 / 1e3 / seconds,
+        )
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (seeds_per_second, times_real) = self.speed();
+        json!({
+            "seeds": self.seeds,
+            "seconds": self.seconds,
+            "seeds_per_second": seeds_per_second,
+            "times_real_time": times_real,
+            "totals": self.totals,
+            "marks": self.marks,
+            "marks_unreached": self.unreached(),
+            "vacuous": self.vacuous(),
+            "failures": self.failures.iter().map(|(seed, what)| json!({"seed": seed, "what": what})).collect::<Vec<_>>(),
+        })
+    }
+}

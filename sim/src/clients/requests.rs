@@ -1,0 +1,157 @@
+//! What clients ask, in short.
+
+use crate::plan::{Kind, Plan};
+use waystation_core::api::{ChannelRequest, Destination, Name, Outcome, Request};
+use waystation_core::message::{Message, OwnedProperties, Table, Value};
+
+pub(super) fn on(channel: u16, request: ChannelRequest) -> Request {
+    Request::Channel { channel, request }
+}
+
+pub(super) fn settle(channel: u16, tag: u64, multiple: bool, outcome: Outcome) -> Request {
+    on(channel, ChannelRequest::Settle { tag, multiple, outcome })
+}
+
+pub(super) fn consume(queue: &str, consumer: String, no_ack: bool) -> ChannelRequest {
+    let (queue, consumer) = (queue.into(), Name::from(consumer));
+    ChannelRequest::Consume {
+        queue,
+        consumer,
+        no_ack,
+        exclusive: false,
+        arguments: Table::default(),
+        reply: true,
+    }
+}
+
+pub(super) fn publish(exchange: &str, key: &str, ttl_ms: Option<u64>, body: &[u8], mandatory: bool) -> ChannelRequest {
+    let expiration = ttl_ms.map(|ttl| ttl.to_string().into());
+    let properties = OwnedProperties {
+        expiration,
+        ..OwnedProperties::default()
+    };
+    let message = Message::new(exchange, key.as_bytes(), &properties.to_vec(), body);
+    ChannelRequest::Publish { message, mandatory }
+}
+
+/// The flags of a queue's declaration.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Flags {
+    pub(super) passive: bool,
+    pub(super) durable: bool,
+    pub(super) exclusive: bool,
+    pub(super) auto_delete: bool,
+}
+
+pub(super) fn queue(name: &str, flags: Flags, arguments: Vec<(Name, Value)>) -> ChannelRequest {
+    let Flags {
+        passive,
+        durable,
+        exclusive,
+        auto_delete,
+    } = flags;
+    let (name, arguments) = (name.into(), Table(arguments));
+    ChannelRequest::DeclareQueue {
+        name,
+        passive,
+        durable,
+        exclusive,
+        auto_delete,
+        arguments,
+        reply: true,
+    }
+}
+
+pub(super) fn passive(name: &str) -> ChannelRequest {
+    queue(
+        name,
+        Flags {
+            passive: true,
+            ..Flags::default()
+        },
+        Vec::new(),
+    )
+}
+
+pub(super) fn exchange(name: &str, kind: &str) -> ChannelRequest {
+    ChannelRequest::DeclareExchange {
+        name: name.into(),
+        kind: kind.into(),
+        passive: false,
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        arguments: Table::default(),
+        reply: true,
+    }
+}
+
+pub(super) fn bind(queue: &str, source: &str, key: &str) -> ChannelRequest {
+    ChannelRequest::Bind {
+        destination: Destination::Queue(queue.into()),
+        source: source.into(),
+        routing_key: key.into(),
+        arguments: Table::default(),
+        reply: true,
+    }
+}
+
+/// The exchanges and queues of the run.
+pub(super) fn declarations(plan: &Plan) -> Vec<ChannelRequest> {
+    let mut requests = vec![
+        exchange("dlx", "fanout"),
+        exchange("fan", "fanout"),
+        exchange("topic", "topic"),
+    ];
+    for (number, kind) in plan.queues.iter().enumerate() {
+        let name = plan.name(number);
+        requests.push(declare(plan, number));
+        if *kind == Kind::Dead {
+            requests.push(bind(&name, "dlx", ""));
+        } else if !kind.is_grave() {
+            requests.push(bind(&name, "fan", ""));
+            requests.push(bind(&name, "topic", &format!("#.{name}.*")));
+        }
+    }
+    requests
+}
+
+fn declare(plan: &Plan, number: usize) -> ChannelRequest {
+    let kind = plan.queues[number];
+    let mut arguments = Vec::new();
+    let mut put = |name: &str, value: Value| arguments.push((Name::from(name), value));
+    match kind {
+        Kind::Expiring { ttl_ms } | Kind::Middle { ttl_ms } => put("x-message-ttl", Value::I64(ttl_ms as i64)),
+        Kind::Bounded { length } => put("x-max-length", Value::I64(length as i64)),
+        Kind::Refusing { length, letters } => {
+            put("x-max-length", Value::I64(length as i64));
+            put(
+                "x-overflow",
+                Value::from(if letters {
+                    "reject-publish-dlx"
+                } else {
+                    "reject-publish"
+                }),
+            );
+        }
+        Kind::Plain | Kind::Transient | Kind::Dead => {}
+    }
+    if let Some(grave) = plan.graves[number] {
+        // To the last by an exchange, to the others by name.
+        if plan.queues[grave] == Kind::Dead {
+            put("x-dead-letter-exchange", Value::from("dlx"));
+        } else {
+            put("x-dead-letter-exchange", Value::from(""));
+            put("x-dead-letter-routing-key", Value::from(plan.name(grave).as_str()));
+        }
+    }
+    let durable = kind != Kind::Transient;
+    queue(
+        &plan.name(number),
+        Flags {
+            durable,
+            ..Flags::default()
+        },
+        arguments,
+    )
+}
