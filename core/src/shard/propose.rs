@@ -427,10 +427,10 @@ impl Shard {
                 true,
             );
         }
-        if self.batch.open.len() > first
-            && let Some(last) = self.batch.open.back_mut()
-        {
-            last.joined = false;
+        // What a full queue refused has dead letters among them, and copies in other queues: they belong to it too.
+        let last = self.batch.open.len().saturating_sub(1);
+        for (at, proposal) in self.batch.open.iter_mut().enumerate().skip(first) {
+            proposal.joined = at < last;
         }
         self.wait(Barrier::Commit { token });
     }
