@@ -163,8 +163,11 @@ impl Frontend {
         }
         let conn = self.replying.pop_first()?;
         let connection = self.connections.get_mut(&conn)?;
-        let replies = std::mem::take(&mut connection.replies);
-        if matches!(replies.last(), Some(Reply::Disconnected | Reply::Refused(_))) {
+        let mut replies = std::mem::take(&mut connection.replies);
+        let is_last = |reply: &Reply| matches!(reply, Reply::Disconnected | Reply::Refused(_));
+        if let Some(last) = replies.iter().position(is_last) {
+            // What is said to all connections may have come behind it.
+            replies.truncate(last + 1);
             self.connections.remove(&conn);
         }
         Some((conn, replies))
@@ -312,6 +315,10 @@ impl Frontend {
         // It takes no more deliveries.
         self.to_shard.push_back(Input::Pause { conn, paused: true });
         let groups: Vec<GroupId> = connection.channels.values().copied().collect();
+        if groups.is_empty() {
+            self.end_connection(conn);
+        }
+        // The last of its channels ends the connection.
         for group in groups {
             self.channels
                 .get_mut(&group)
@@ -320,7 +327,6 @@ impl Frontend {
                 .get_or_insert(false);
             self.end_if_done(group);
         }
-        self.end_connection_if_done(conn);
     }
 
     fn end_connection_if_done(&mut self, conn: ConnId) {

@@ -161,6 +161,11 @@ impl Reader {
 
     /// The next record in order, or `None` to look again.
     fn follow(&mut self) -> Option<Step> {
+        if self.offset == 0
+            && let Err(cause) = self.check_present()
+        {
+            return Some(Step::Damaged(cause));
+        }
         if self.buffer.len() < self.wanted && self.remaining() > 0 {
             return Some(self.read());
         }
@@ -184,6 +189,26 @@ impl Reader {
     /// No record of an earlier life follows one of a later.
     fn takes(&self, term: u64) -> bool {
         term >= self.term || plant::is(Plant::RecoveryTrustsTerm)
+    }
+
+    /// A segment's file is made, durably and at its full length, before the one before it is sealed. So where the log
+    /// goes on in a file that is not there, or that has no room for its first record, the file was lost after that.
+    fn check_present(&self) -> Result<(), HaltCause> {
+        let length = self.length();
+        let new = self.sequence == 1 && self.segments.is_empty();
+        if new || length >= super::record_bytes(super::SEGMENT_BODY_BYTES) as u64 {
+            return Ok(());
+        }
+        let what = if self.segments.contains_key(&self.segment) {
+            "the file was cut short here"
+        } else {
+            "the segment is missing"
+        };
+        Err(HaltCause::Damaged {
+            file: FileId::Segment(self.segment),
+            offset: length,
+            what,
+        })
     }
 
     fn take(&mut self, header: Header) -> Step {
@@ -259,11 +284,7 @@ impl Reader {
         let proof = header.synced >= broken.sequence && header.sequence > broken.sequence;
         if proof && !plant::is(Plant::DamageIsTail) {
             let file = FileId::Segment(broken.at.segment);
-            let what = if broken.capacity == 0 {
-                "the segment is missing"
-            } else {
-                "the record that stood here is not whole"
-            };
+            let what = "the record that stood here is not whole";
             let offset = u64::from(broken.at.offset);
             return Some(Step::Damaged(HaltCause::Damaged { file, offset, what }));
         }

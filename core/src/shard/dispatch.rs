@@ -60,7 +60,6 @@ impl Shard {
             }
         }
         self.active.append(&mut waiting);
-        self.trim_cache();
     }
 
     fn serve(&mut self, id: QueueId) -> Turn {

@@ -323,7 +323,13 @@ impl Shard {
         if self.outputs.is_empty() {
             self.fire_timers();
             self.dispatch();
+            // A turn may have left something to do, such as the dead letter of what expired in it.
+            while self.outputs.is_empty() && !self.active.is_empty() {
+                self.dispatch();
+            }
             self.flush();
+            self.trim_cache();
+            self.update_blocked();
         }
         self.outputs.pop_front()
     }

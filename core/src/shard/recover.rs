@@ -361,6 +361,7 @@ impl Shard {
     fn restore(&mut self, manifest: Manifest, at: Position, bytes: u64) {
         self.time_ms = self.time_ms.max(manifest.time_ms);
         for change in &manifest.changes {
+            self.keep_vhost(change);
             let applied = self.catalog.apply(change);
             assert!(applied.is_ok(), "a catalog is rebuilt from its own changes");
         }
@@ -380,9 +381,20 @@ impl Shard {
         self.space.add(at.segment, bytes);
     }
 
+    /// A vhost that the configuration no longer names exists as long as the log speaks of it: what it holds was
+    /// confirmed (G1).
+    fn keep_vhost(&mut self, change: &Change) {
+        if let Some(vhost) = change.vhost() {
+            self.catalog.add_vhosts(std::slice::from_ref(vhost));
+        }
+    }
+
     /// Applies an entry's command again.
     fn replay(&mut self, time_ms: u64, command: Entry, at: Option<Position>) {
         self.time_ms = self.time_ms.max(time_ms);
+        if let Entry::Change(change) = &command {
+            self.keep_vhost(change);
+        }
         self.apply(time_ms, command, at, None);
         self.outputs.clear();
         self.trim_cache();
