@@ -116,15 +116,15 @@ impl Batch {
 
 impl Shard {
     pub(super) fn publish(&mut self, token: Option<Token>, publish: Publish) {
-        let ok = self.admit(&publish);
-        let Some(queues) = ok else {
+        let (queues, ok) = self.admit(&publish);
+        let mut token = token;
+        if !ok {
             mark::hit(Mark::PublishRefused);
-            if let Some(token) = token {
+            if let Some(token) = token.take() {
                 let ok = plant::is(Plant::RefusalConfirmed);
                 self.output(Output::Published { token, ok });
             }
-            return;
-        };
+        }
         let publish = Publish { queues, ..publish };
         let (persistent, transient) = self.split(&publish.queues);
         let Publish { ttl_ms, message, .. } = publish;
@@ -152,8 +152,9 @@ impl Shard {
         self.propose(Command::Enqueue(enqueue), token, false);
     }
 
-    /// Which of the queues take the message: those that still exist, if none of them refuses it.
-    fn admit(&mut self, publish: &Publish) -> Option<Arc<[QueueId]>> {
+    /// Which of the queues take the message: those that still exist and do not refuse it; and whether none refused. One
+    /// queue's refusal refuses the publish; the others keep their copy, as with RabbitMQ.
+    fn admit(&mut self, publish: &Publish) -> (Arc<[QueueId]>, bool) {
         let body_bytes = publish.message.body().len() as u64;
         let mut refusing = Vec::new();
         let mut gone = false;
@@ -168,7 +169,7 @@ impl Shard {
             }
         }
         if refusing.is_empty() && !gone {
-            return Some(publish.queues.clone());
+            return (publish.queues.clone(), true);
         }
         for id in &refusing {
             self.counters.dropped += 1;
@@ -181,18 +182,7 @@ impl Shard {
         let taking = taking
             .filter(|id| self.queues.contains_key(id) && !refusing.contains(id))
             .collect();
-        if refusing.is_empty() {
-            return Some(taking);
-        }
-        // One queue's refusal refuses the publish; the others keep their copy, as with RabbitMQ.
-        self.publish(
-            None,
-            Publish {
-                queues: taking,
-                ..publish.clone()
-            },
-        );
-        None
+        (taking, refusing.is_empty())
     }
 
     pub(super) fn split(&self, queues: &Arc<[QueueId]>) -> (Arc<[QueueId]>, Arc<[QueueId]>) {
@@ -466,7 +456,11 @@ impl Shard {
             self.propose(Command::Settle(settle), None, true);
         }
         for publish in publishes {
-            let Some(queues) = self.admit(&publish) else { continue };
+            // A refusal is told to nobody: the commit's answer has no place for it, as with RabbitMQ.
+            let (queues, _) = self.admit(&publish);
+            if queues.is_empty() {
+                continue;
+            }
             let (queues, transient) = self.split(&queues);
             let Publish { ttl_ms, message, .. } = publish;
             self.propose(
@@ -480,6 +474,8 @@ impl Shard {
                 true,
             );
         }
+        // With the dead letters of what was refused.
+        self.batch.open.range_mut(first..).for_each(|proposal| proposal.joined = true);
         if self.batch.open.len() > first
             && let Some(last) = self.batch.open.back_mut()
         {
