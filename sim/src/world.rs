@@ -329,7 +329,10 @@ impl World {
                 let delay = self.latency(conn, false);
                 self.at(delay, Happening::ToClient { conn, replies, life: self.life });
             }
-            Output::Ready(_) => {
+            Output::Ready(found) => {
+                if self.plan.verbose {
+                    eprintln!("{:>12} ready: {found:?}", self.now);
+                }
                 self.ready = true;
                 for client in 0..self.clients.len() {
                     let generation = self.clients.generation(client);
