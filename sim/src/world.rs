@@ -496,8 +496,8 @@ impl World {
         self.disk_free_at = 0;
         self.disk.crash(&mut self.seeds.crash, self.plan.survival);
         self.ledger.step_over(self.now);
-        self.ledger.crashed();
         self.observer.crashed(&mut self.ledger);
+        self.ledger.crashed();
         self.ready = false;
         self.clients.crashed();
         self.arrivals.clear();
