@@ -54,8 +54,8 @@ impl Disk {
         }
         let shape = rng.random_range(0..12);
         let length = self.files[&file].durable.len();
-        if shape == 0 && file != last {
-            return Some(self.remove(file));
+        if shape == 0 {
+            return self.is_proven_elsewhere(file).then(|| self.remove(file));
         }
         if shape == 1 && length > 4096 {
             let length = rng.random_range(4096..length);
@@ -77,6 +77,17 @@ impl Disk {
         let before = self.files[&FileId::Superblock].durable.get(start..start + 1)?.to_vec();
         let after = vec![before[0] ^ 1 << rng.random_range(0..8)];
         Some(self.patch(FileId::Superblock, start, before, after))
+    }
+
+    /// Whether records of other files prove that all of this file's were durable.
+    fn is_proven_elsewhere(&self, file: FileId) -> bool {
+        let others = self.files.iter().filter(|(other, _)| **other != file);
+        let proven = others
+            .flat_map(|(other, held)| spans(*other, &held.durable))
+            .map(|span| span.synced)
+            .max();
+        let spans = spans(file, &self.files[&file].durable);
+        !spans.is_empty() && spans.iter().all(|span| span.sequence <= proven.unwrap_or(0))
     }
 
     /// Whether the file holds no record beyond this place.

@@ -356,7 +356,7 @@ impl Ledger {
         }
         // What may come round again has been here before.
         let several = grave || self.leads_to(seen.queue, seen.queue);
-        self.check_transaction(seen, id);
+        self.check_transaction(seen, id, several);
         self.check_time(seen, id, several);
         self.check_order(seen, id, several);
         self.check_entry(seen, id, several);
@@ -541,7 +541,7 @@ impl Ledger {
         queues.iter().filter(|queue| self.leads_to(**queue, grave)).count() as u32
     }
 
-    fn check_transaction(&mut self, seen: &Seen<'_>, id: u64) {
+    fn check_transaction(&mut self, seen: &Seen<'_>, id: u64, several: bool) {
         if let Some(transaction) = self.messages[&id].transaction {
             let one = self.transactions.entry(transaction).or_default();
             one.happened = true;
@@ -553,7 +553,7 @@ impl Ledger {
                 self.fail("G9", seen.at, what);
             }
         }
-        let settled_by = self.settled_by.get(&(seen.queue, id)).copied();
+        let settled_by = self.settled_by.get(&(seen.queue, id)).copied().filter(|_| !several);
         let unknown = settled_by.and_then(|id| Some((id, self.transactions.get_mut(&id)?)));
         if let Some((number, one)) = unknown.filter(|(_, one)| one.fate == Fate::Unknown) {
             one.undone = true;
@@ -651,11 +651,13 @@ impl Ledger {
                 broken = Some(("G13", "was dead-lettered more than once"));
             }
         }
+        let again = entry.delivered > 0 && entry.step == seen.step;
         entry.delivered += 1;
         entry.life = life;
         entry.step = seen.step;
         entry.holders.extend((!seen.no_ack).then_some(seen.holder));
-        entry.settled = seen.no_ack;
+        // Of several deliveries in one step, the one that settles was the last, whatever the order in which they are seen.
+        entry.settled = seen.no_ack || (again && entry.settled);
         entry.rejected = false;
         if let Some((guarantee, what)) = broken {
             self.fail(guarantee, seen.at, format!("message {id} of queue {queue} {what}"));

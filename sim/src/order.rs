@@ -48,12 +48,18 @@ impl Order {
     /// A step begins. `blurred` if something may be delivered and go back without being seen.
     pub fn begin(&mut self, step: u64, blurred: bool) {
         self.step = step;
-        self.blurred = blurred;
+        self.blurred = false;
+        if blurred {
+            self.blur();
+        }
     }
 
     /// Something may be delivered in this step and go back without being seen.
     pub fn blur(&mut self) {
         self.blurred = true;
+        for queue in self.queues.iter_mut().flatten().filter(|queue| queue.purges > 0) {
+            queue.purging.clear();
+        }
     }
 
     /// The node takes a publish. One that expires by itself has no certain place.
@@ -100,7 +106,7 @@ impl Order {
         if let Some(queue) = &mut self.queues[queue] {
             queue.purges += 1;
             let ready = std::mem::take(&mut queue.ready);
-            if queue.purges == 1 {
+            if queue.purges == 1 && !self.blurred {
                 queue.purging = ready.into_iter().map(|(place, (id, _))| (place, id)).collect();
             } else {
                 queue.purging.clear();
@@ -142,7 +148,7 @@ impl Order {
     /// # Errors
     /// What is wrong with it.
     pub fn counted(&mut self, queue: usize, asked: u64, messages: u64) -> Result<u64, String> {
-        let Some(queue) = &mut self.queues[queue] else {
+        let Some(queue) = self.queues[queue].as_ref().filter(|_| !self.blurred) else {
             return Ok(0);
         };
         let least = queue.ready.values().filter(|(_, since)| *since < asked).count() as u64;

@@ -398,7 +398,10 @@ impl World {
                     },
                 );
             }
-            Output::Ready(_) => {
+            Output::Ready(found) => {
+                if self.plan.verbose {
+                    eprintln!("{:>12} ready: {found:?}", self.now);
+                }
                 self.ready = true;
                 for client in 0..self.clients.len() {
                     let generation = self.clients.generation(client);
@@ -609,8 +612,8 @@ impl World {
         self.disk_free_at = 0;
         self.disk.crash(&mut self.seeds.crash, self.plan.survival);
         self.ledger.step_over(self.now);
-        self.ledger.crashed();
         self.observer.crashed(&mut self.ledger);
+        self.ledger.crashed();
         self.ready = false;
         self.clients.crashed();
         self.arrivals.clear();

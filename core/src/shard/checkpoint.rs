@@ -49,9 +49,11 @@ enum State {
         sequence: u64,
         bytes: u64,
     },
-    /// The superblock is being written.
+    /// The superblock is being written: into one slot, then into the other, so that the loss of either is no loss. Until
+    /// then the segments that only the checkpoint before needs are kept.
     Superblock {
         bytes: u64,
+        other_slot: bool,
     },
 }
 
@@ -145,9 +147,26 @@ impl Shard {
                     manifest,
                 };
                 self.log.write_superblock(&self.checkpoint.superblock);
-                self.checkpoint.state = State::Superblock { bytes };
+                self.checkpoint.state = State::Superblock {
+                    bytes,
+                    other_slot: false,
+                };
             }
-            State::Superblock { bytes } => {
+            State::Superblock {
+                bytes,
+                other_slot: false,
+            } => {
+                self.checkpoint.superblock.turn += 1;
+                self.log.write_superblock(&self.checkpoint.superblock);
+                self.checkpoint.state = State::Superblock {
+                    bytes,
+                    other_slot: true,
+                };
+            }
+            State::Superblock {
+                bytes,
+                other_slot: true,
+            } => {
                 self.checkpoint.manifest_bytes = bytes;
                 self.checkpoint.state = State::Idle;
                 self.counters.checkpoints += 1;
@@ -276,7 +295,7 @@ impl Shard {
         self.space.pending().for_each(|(segment, bytes)| add(*segment, *bytes));
         let manifest = match self.checkpoint.state {
             State::Manifest { at, bytes, .. } => Some((at.segment, bytes)),
-            State::Superblock { bytes } => self.checkpoint.superblock.manifest.map(|(at, _)| (at.segment, bytes)),
+            State::Superblock { bytes, .. } => self.checkpoint.superblock.manifest.map(|(at, _)| (at.segment, bytes)),
             State::Idle => self
                 .checkpoint
                 .superblock

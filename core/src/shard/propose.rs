@@ -59,12 +59,6 @@ enum Until {
     Applied(Progress),
 }
 
-/// The queues that take a message, and whether another refused it.
-struct Admitted {
-    queues: Arc<[QueueId]>,
-    refused: bool,
-}
-
 /// A command and whom to tell.
 #[derive(Debug)]
 pub(super) struct Proposal {
@@ -124,10 +118,9 @@ impl Batch {
 
 impl Shard {
     pub(super) fn publish(&mut self, token: Option<Token>, publish: Publish) {
-        let Admitted { queues, refused } = self.admit(&publish);
+        let (queues, ok) = self.admit(&publish);
         let mut token = token;
-        if refused {
-            // One queue's refusal refuses the publish; the others keep their copy, as with RabbitMQ.
+        if !ok {
             mark::hit(Mark::PublishRefused);
             if let Some(token) = token.take() {
                 let ok = plant::is(Plant::RefusalConfirmed);
@@ -160,8 +153,9 @@ impl Shard {
         self.propose(Command::Enqueue(enqueue), token, false);
     }
 
-    /// Which of the queues take the message: those that still exist and have room.
-    fn admit(&mut self, publish: &Publish) -> Admitted {
+    /// Which of the queues take the message: those that still exist and do not refuse it; and whether none refused. One
+    /// queue's refusal refuses the publish; the others keep their copy, as with RabbitMQ.
+    fn admit(&mut self, publish: &Publish) -> (Arc<[QueueId]>, bool) {
         let body_bytes = publish.message.body().len() as u64;
         let mut refusing = Vec::new();
         let mut gone = false;
@@ -176,10 +170,7 @@ impl Shard {
             }
         }
         if refusing.is_empty() && !gone {
-            return Admitted {
-                queues: publish.queues.clone(),
-                refused: false,
-            };
+            return (publish.queues.clone(), true);
         }
         for id in &refusing {
             self.counters.dropped += 1;
@@ -192,10 +183,7 @@ impl Shard {
         let taking = taking
             .filter(|id| self.queues.contains_key(id) && !refusing.contains(id))
             .collect();
-        Admitted {
-            queues: taking,
-            refused: !refusing.is_empty(),
-        }
+        (taking, refusing.is_empty())
     }
 
     pub(super) fn split(&self, queues: &Arc<[QueueId]>) -> (Arc<[QueueId]>, Arc<[QueueId]>) {
@@ -469,8 +457,12 @@ impl Shard {
             self.propose(Command::Settle(settle), None, true);
         }
         for publish in publishes {
-            let admitted = self.admit(&publish);
-            let (queues, transient) = self.split(&admitted.queues);
+            // A refusal is told to nobody: the commit's answer has no place for it, as with RabbitMQ.
+            let (queues, _) = self.admit(&publish);
+            if queues.is_empty() {
+                continue;
+            }
+            let (queues, transient) = self.split(&queues);
             let Publish { ttl_ms, message, .. } = publish;
             self.propose(
                 Command::Enqueue(Enqueue {
@@ -483,12 +475,14 @@ impl Shard {
                 true,
             );
         }
-        // Dead letters of what its publishes were refused by lie between them, and share the entry.
+        // With the dead letters of what was refused.
         self.batch
             .open
             .range_mut(first..)
             .for_each(|proposal| proposal.joined = true);
-        if let Some(last) = self.batch.open.range_mut(first..).last() {
+        if self.batch.open.len() > first
+            && let Some(last) = self.batch.open.back_mut()
+        {
             last.joined = false;
         }
         if plant::is(Plant::CommitEarly) {
