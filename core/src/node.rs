@@ -535,3 +535,6 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -375,3 +375,6 @@ impl Log {
         id
     }
 }
+
+#[cfg(test)]
+mod tests;
