@@ -16,7 +16,7 @@ pub(crate) struct File {
     pub(crate) seen: Vec<u8>,
     pub(crate) durable: Vec<u8>,
     /// Sectors in which the two differ, or may.
-    unsynced: BTreeSet<usize>,
+    pub(crate) unsynced: BTreeSet<usize>,
 }
 
 /// The disk.
