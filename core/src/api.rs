@@ -264,6 +264,10 @@ pub enum Reply {
     },
     /// Publishers may go on.
     Unblocked,
+    /// Too many requests of this connection wait in line: the session stops reading until [`Reply::GoOn`] (G14).
+    Hold,
+    /// Few enough wait.
+    GoOn,
     /// The connection must end, with this error. The session sends [`Request::Disconnect`] in its turn.
     Failed(Fault),
     /// Something on a channel.

@@ -125,4 +125,7 @@ mod counting {
 pub(crate) use counting::hit;
 pub use counting::{names, take};
 
-const _: () = assert!(NAMES.len() == Mark::FolderAbandoned as usize + 1, "each mark has a name");
+const _: () = assert!(
+    NAMES.len() == Mark::FolderAbandoned as usize + 1,
+    "each mark has a name"
+);

@@ -1,12 +1,12 @@
 //! The whole broker core as one machine: frontend, shard and log, joined.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use crate::api::{ConnId, Name, Reply, Request};
 use crate::catalog::Change;
 use crate::disk::{Command, Event, FileId, Listing};
 use crate::frontend::Frontend;
 use crate::machine::{Deadline, Machine, Now};
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use crate::shard::Shard;
 use crate::shard::recover::{Progress, Recover};
 use std::collections::VecDeque;
@@ -26,7 +26,7 @@ pub struct Config {
     pub pending_bytes_max: u64,
     /// Bytes of messages on their way to one connection; more wait in their queue.
     pub connection_window_bytes: u64,
-    /// Unsettled deliveries of one channel, whatever its prefetch; more wait in their queue.
+    /// Unsettled deliveries of a consumer without prefetch; more wait in their queue.
     pub unsettled_max: u32,
     /// Bytes of log between two checkpoints: what a restart has to replay.
     pub checkpoint_bytes: u64,
@@ -299,26 +299,23 @@ impl Node {
     /// A node on a data folder that holds `listing`. It reads the folder, then says [`Output::Ready`].
     #[must_use]
     pub fn open(config: Config, listing: Listing, now: Now) -> Self {
-        if listing.superblock.is_none() && !listing.segments.is_empty() {
-            // The superblock is the first file of a folder, and it is never deleted.
-            let what = "the superblock is missing, but segments of a log are here";
-            let cause = HaltCause::Damaged {
-                file: FileId::Superblock,
-                offset: 0,
-                what,
-            };
-            let outputs = VecDeque::from([Output::Halt(cause)]);
-            return Self {
-                now,
-                state: State::Halted,
-                outputs,
-            };
-        }
-        let recover = Recover::new(config, listing, now);
-        Self {
-            now,
-            state: State::Recovering(Box::new(recover)),
-            outputs: VecDeque::new(),
+        match Recover::new(config, listing, now) {
+            Ok(recover) => {
+                let state = State::Recovering(Box::new(recover));
+                Self {
+                    now,
+                    state,
+                    outputs: VecDeque::new(),
+                }
+            }
+            Err(cause) => {
+                let outputs = VecDeque::from([Output::Halt(cause)]);
+                Self {
+                    now,
+                    state: State::Halted,
+                    outputs,
+                }
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 mod consumer;
 mod publisher;
 mod report;
+mod timer;
 mod wire;
 
 #[cfg(test)]

@@ -21,11 +21,14 @@ mod tests;
 pub use folder::{Folder, FolderError, Opened};
 
 use files::Files;
+use std::cell::Cell;
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use waystation_core::disk::{Command, Event, FileId};
+use write::Writer;
 
 /// Where the threads report.
 pub type Report = Arc<dyn Fn(Event) + Send + Sync>;
@@ -35,6 +38,10 @@ pub struct Disks {
     write: Option<Sender<Command>>,
     read: Option<Sender<Command>>,
     prepare: Option<Sender<Command>>,
+    writer: Arc<Mutex<Writer>>,
+    /// Writes that were handed to their thread, and those that it has finished.
+    handed: Cell<u64>,
+    finished: Arc<AtomicU64>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -45,31 +52,28 @@ impl Disks {
     /// The operating system's, if it gives no thread.
     pub fn start(folder: Folder, report: &Report) -> io::Result<Self> {
         let files = Arc::new(Files::new(folder));
+        let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&files))));
+        let finished = Arc::new(AtomicU64::new(0));
         let mut threads = Vec::with_capacity(3);
-        let mut spawn = |name: &str, run: fn(&Files, &mut dyn Iterator<Item = Command>, &mut Queue<'_>)| {
-            let (sender, receiver) = channel();
-            let (files, report) = (Arc::clone(&files), Arc::clone(report));
-            let body = move || {
-                let try_next = || receiver.try_recv().ok();
-                run(
-                    &files,
-                    &mut std::iter::from_fn(|| receiver.recv().ok()),
-                    &mut Queue {
-                        try_next: &try_next,
-                        report: &*report,
-                    },
-                );
-            };
-            threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(body)?);
-            io::Result::Ok(Some(sender))
-        };
-        let write = spawn("disk-write", write::run)?;
-        let read = spawn("disk-read", read::run)?;
-        let prepare = spawn("disk-prepare", prepare::run)?;
+        let (writes, count) = (Arc::clone(&writer), Arc::clone(&finished));
+        let write = spawn(&mut threads, "disk-write", report, move |commands, queue| {
+            write::run(&writes, &count, commands, queue);
+        })?;
+        let reads = Arc::clone(&files);
+        let read = spawn(&mut threads, "disk-read", report, move |commands, queue| {
+            read::run(&reads, commands, queue);
+        })?;
+        let prepare = spawn(&mut threads, "disk-prepare", report, move |commands, queue| {
+            prepare::run(&files, commands, queue);
+        })?;
+        let (write, read, prepare) = (Some(write), Some(read), Some(prepare));
         Ok(Self {
             write,
             read,
             prepare,
+            writer,
+            handed: Cell::new(0),
+            finished,
             threads,
         })
     }
@@ -81,11 +85,60 @@ impl Disks {
             Command::Read { .. } => &self.read,
             Command::Prepare { .. } | Command::Delete { .. } => &self.prepare,
         };
+        if matches!(command, Command::Write { .. }) {
+            self.handed.set(self.handed.get() + 1);
+        }
         let queue = thread.as_ref().expect("taken only by drop");
         if queue.send(command).is_err() {
             tracing::debug!("a command for a disk thread that has failed was dropped");
         }
     }
+
+    /// Writes on the calling thread, if the writing thread has nothing to do. Two thread switches less, when nothing else
+    /// waits for the caller. The event, if there is one; or the writes back.
+    ///
+    /// # Errors
+    /// The writes, if they have to queue behind others.
+    pub fn write_now(&self, writes: Vec<Command>) -> Result<Option<Event>, Vec<Command>> {
+        if self.finished.load(Ordering::Acquire) != self.handed.get() {
+            return Err(writes);
+        }
+        let mut writer = write::lock(&self.writer);
+        let writes = Cell::new(writes.into_iter());
+        let next = || {
+            let mut rest = writes.take();
+            let command = rest.next();
+            writes.set(rest);
+            command
+        };
+        let Some(first) = next() else { return Ok(None) };
+        writer.collect(first, &next);
+        let event = writer.perform();
+        drop(writer);
+        // What did not fit into one group, which never happens for what one turn of the core writes, goes its usual way.
+        writes.into_inner().for_each(|command| self.submit(command));
+        Ok(event)
+    }
+}
+
+fn spawn(
+    threads: &mut Vec<JoinHandle<()>>,
+    name: &str,
+    report: &Report,
+    run: impl FnOnce(&mut dyn Iterator<Item = Command>, &mut Queue<'_>) + Send + 'static,
+) -> io::Result<Sender<Command>> {
+    let (sender, receiver) = channel();
+    let report = Arc::clone(report);
+    let body = move || {
+        let try_next = || receiver.try_recv().ok();
+        let mut queue = Queue {
+            try_next: &try_next,
+            report: &*report,
+        };
+        run(&mut std::iter::from_fn(|| receiver.recv().ok()), &mut queue);
+    };
+    threads.push(std::thread::Builder::new().name(name.to_owned()).spawn(body)?);
+    Ok(sender)
 }
 
 impl Drop for Disks {

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use tokio::sync::{oneshot, watch};
 use waystation_core::api::{ConnId, Reply};
+use waystation_core::disk::Command;
 use waystation_core::node::{AdminReply, HaltCause, Input, Output, Recovery};
 use waystation_core::{Machine, Now};
 
@@ -50,19 +51,16 @@ pub fn run(node: impl Broker, clock: Clock, inbox: &Receiver<Event>, disks: Disk
         state,
         connections: BTreeMap::new(),
         touched: Vec::new(),
+        writes: Vec::new(),
         admins: BTreeMap::new(),
         admin_next: 0,
     };
     let mut running = driver.drain();
+    let mut next = driver.write(inbox);
     while running {
-        // Parks at once: on two cores 20 and 100 us of spinning made nothing faster, and took the core from the sockets.
-        let first = match driver.node.deadline() {
-            Some(deadline) => inbox.recv_timeout(
-                clock
-                    .instant(deadline.at)
-                    .saturating_duration_since(std::time::Instant::now()),
-            ),
-            None => inbox.recv().map_err(RecvTimeoutError::from),
+        let first = match next.take() {
+            Some(event) => Ok(event),
+            None => driver.wait(clock, inbox),
         };
         let now = clock.now();
         match first {
@@ -78,6 +76,7 @@ pub fn run(node: impl Broker, clock: Clock, inbox: &Receiver<Event>, disks: Disk
             driver.node.handle(now, Input::Tick);
         }
         running = driver.drain();
+        next = driver.write(inbox);
     }
 }
 
@@ -88,6 +87,8 @@ struct Driver<'a, M> {
     connections: BTreeMap<ConnId, Connection>,
     /// Connections whose batch is not empty.
     touched: Vec<ConnId>,
+    /// Writes of this turn.
+    writes: Vec<Command>,
     admins: BTreeMap<u64, oneshot::Sender<AdminReply>>,
     admin_next: u64,
 }
@@ -98,6 +99,40 @@ struct Connection {
 }
 
 impl<M: Broker> Driver<'_, M> {
+    /// The next event, or the node's deadline.
+    fn wait(&self, clock: Clock, inbox: &Receiver<Event>) -> Result<Event, RecvTimeoutError> {
+        // Parks at once: on two cores 20 and 100 us of spinning made nothing faster, and took the core from the sockets.
+        match self.node.deadline() {
+            Some(deadline) => {
+                let until = clock.instant(deadline.at);
+                inbox.recv_timeout(until.saturating_duration_since(std::time::Instant::now()))
+            }
+            None => inbox.recv().map_err(RecvTimeoutError::from),
+        }
+    }
+
+    /// Performs the turn's writes: by the disk's thread if events wait, here if nothing else is to be done. An event that
+    /// is to be handled next comes back.
+    fn write(&mut self, inbox: &Receiver<Event>) -> Option<Event> {
+        if self.writes.is_empty() {
+            return None;
+        }
+        let writes = std::mem::take(&mut self.writes);
+        let waiting = inbox.try_recv().ok();
+        let refused = if waiting.is_some() {
+            Err(writes)
+        } else {
+            self.disks.write_now(writes)
+        };
+        match refused {
+            Ok(event) => event.map(Event::Disk),
+            Err(writes) => {
+                writes.into_iter().for_each(|command| self.disks.submit(command));
+                waiting
+            }
+        }
+    }
+
     fn take(&mut self, now: Now, event: Event) {
         match event {
             Event::Attach { conn, replies } => {
@@ -128,6 +163,7 @@ impl<M: Broker> Driver<'_, M> {
         while let Some(output) = self.node.poll() {
             match output {
                 Output::Client { conn, replies } => self.reply(conn, replies),
+                Output::Disk(command @ Command::Write { .. }) => self.writes.push(command),
                 Output::Disk(command) => self.disks.submit(command),
                 Output::Admin { id, reply } => {
                     let answer = self.admins.remove(&id).expect("the node answers what was asked, once");

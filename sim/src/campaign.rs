@@ -140,7 +140,11 @@ impl Summary {
     #[must_use]
     pub fn unreached(&self) -> Vec<&'static str> {
         let known = waystation_core::mark::names();
-        known.iter().copied().filter(|name| !self.marks.contains_key(name)).collect()
+        known
+            .iter()
+            .copied()
+            .filter(|name| !self.marks.contains_key(name))
+            .collect()
     }
 
     /// Why the numbers are too small to have shown anything. Rare things need a hundred seeds to be expected.
@@ -170,7 +174,10 @@ impl Summary {
     #[must_use]
     pub fn speed(&self) -> (f64, f64) {
         let seconds = self.seconds.max(1e-9);
-        (self.seeds as f64 / seconds, self.total("virtual ms") as f64 / 1e3 / seconds)
+        (
+            self.seeds as f64 / seconds,
+            self.total("virtual ms") as f64 / 1e3 / seconds,
+        )
     }
 
     /// For programs.

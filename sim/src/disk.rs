@@ -1,6 +1,5 @@
 //! A disk of sectors. What was not synced when the power fails survives sector by sector, or does not.
 
-use crate::damage::Patch;
 use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -19,17 +18,22 @@ pub(crate) struct File {
     pub(crate) unsynced: BTreeSet<usize>,
 }
 
+/// Files by name.
+pub(crate) type Files = BTreeMap<FileId, File>;
+
 /// The disk.
 #[derive(Debug, Default)]
 pub struct Disk {
-    pub(crate) files: BTreeMap<FileId, File>,
+    pub(crate) files: Files,
     /// Files with unsynced sectors, or that were.
     touched: BTreeSet<FileId>,
     /// Prepared when the preparation ends; a crash before leaves the file as it was.
     preparing: VecDeque<Command>,
     writing: VecDeque<Command>,
-    /// Damage done and not yet undone.
-    pub(crate) patches: Vec<Patch>,
+    /// Files with damage that is not undone.
+    pub(crate) damaged: BTreeSet<FileId>,
+    /// While there is damage: what the files would be without. Every command is done to both.
+    pub(crate) pristine: Option<Files>,
     /// What the disk did.
     pub counters: Counters,
 }
@@ -85,8 +89,8 @@ impl Disk {
                 Some(Job::Write)
             }
             Command::Delete { file } => {
-                self.files.remove(&file);
-                self.patches.retain(|patch| patch.file != file);
+                self.images().for_each(|files| drop(files.remove(&file)));
+                self.forget_damage(file);
                 None
             }
             Command::Read { .. } => unreachable!("reads are held until they are due"),
@@ -96,7 +100,11 @@ impl Disk {
     /// The file that the oldest preparation or write is about.
     #[must_use]
     pub fn about(&self, job: Job) -> Option<FileId> {
-        let queue = if job == Job::Write { &self.writing } else { &self.preparing };
+        let queue = if job == Job::Write {
+            &self.writing
+        } else {
+            &self.preparing
+        };
         queue.front().and_then(|command| match command {
             Command::Prepare { file, .. } | Command::Write { file, .. } => Some(*file),
             Command::Read { .. } | Command::Delete { .. } => None,
@@ -108,43 +116,77 @@ impl Disk {
     /// # Panics
     /// If there is none.
     pub fn finish(&mut self, job: Job) -> Option<Event> {
-        let command = if job == Job::Write { self.writing.pop_front() } else { self.preparing.pop_front() };
+        let command = if job == Job::Write {
+            self.writing.pop_front()
+        } else {
+            self.preparing.pop_front()
+        };
         match command.expect("one for each job") {
             Command::Prepare { file, bytes, recycle } => {
                 self.prepare(file, bytes as usize, recycle);
                 Some(Event::Prepared { file })
             }
-            Command::Write { id, file, offset, chunks, sync } => {
+            Command::Write {
+                id,
+                file,
+                offset,
+                chunks,
+                sync,
+            } => {
                 let bytes = chunks.concat();
                 self.counters.bytes += bytes.len() as u64;
-                self.files.entry(file).or_default().write(offset as usize, &bytes);
-                self.touched.insert(file);
+                self.write(file, offset, &bytes);
                 sync.then(|| self.sync(id))
             }
             other => unreachable!("{other:?} is not queued"),
         }
     }
 
+    /// The files as they are, and as they would be.
+    fn images(&mut self) -> impl Iterator<Item = &mut Files> {
+        std::iter::once(&mut self.files).chain(self.pristine.as_mut())
+    }
+
+    /// The file is gone, or begins anew: what it was does not matter.
+    fn forget_damage(&mut self, file: FileId) {
+        if self.damaged.remove(&file) && self.damaged.is_empty() {
+            self.pristine = None;
+        }
+    }
+
+    fn write(&mut self, file: FileId, offset: u64, bytes: &[u8]) {
+        self.images()
+            .for_each(|files| files.entry(file).or_default().write(offset as usize, bytes));
+        self.touched.insert(file);
+    }
+
     fn prepare(&mut self, file: FileId, bytes: usize, recycle: Option<u64>) {
-        let mut made = File { seen: vec![0; bytes], durable: vec![0; bytes], ..File::default() };
-        if let Some(number) = recycle {
-            let id = FileId::Segment(number);
-            self.patches.retain(|patch| patch.file != id);
-            if let Some(old) = self.files.remove(&id) {
+        for files in self.images() {
+            let mut made = File {
+                seen: vec![0; bytes],
+                durable: vec![0; bytes],
+                ..File::default()
+            };
+            if let Some(old) = recycle.and_then(|number| files.remove(&FileId::Segment(number))) {
                 made = old;
                 made.seen.resize(bytes, 0);
                 made.durable.resize(bytes, 0);
             }
+            files.insert(file, made);
         }
-        self.patches.retain(|patch| patch.file != file);
         self.touched.insert(file);
-        self.files.insert(file, made);
+        recycle
+            .into_iter()
+            .for_each(|number| self.forget_damage(FileId::Segment(number)));
+        self.forget_damage(file);
     }
 
     /// Reads, short at the end of the file.
     #[must_use]
     pub fn read(&self, file: FileId, offset: u64, bytes: u32) -> Bytes {
-        let Some(file) = self.files.get(&file) else { return Bytes::new() };
+        let Some(file) = self.files.get(&file) else {
+            return Bytes::new();
+        };
         let start = (offset as usize).min(file.seen.len());
         let end = (start + bytes as usize).min(file.seen.len());
         Bytes::copy_from_slice(&file.seen[start..end])
@@ -154,34 +196,41 @@ impl Disk {
     /// with `survival` in 256.
     pub fn crash(&mut self, rng: &mut ChaCha8Rng, survival: u32) {
         for command in std::mem::take(&mut self.writing) {
-            if let Command::Write { file, offset, chunks, .. } = command {
-                self.files.entry(file).or_default().write(offset as usize, &chunks.concat());
-                self.touched.insert(file);
+            if let Command::Write {
+                file, offset, chunks, ..
+            } = command
+            {
+                self.write(file, offset, &chunks.concat());
             }
         }
         self.preparing.clear();
         for id in std::mem::take(&mut self.touched) {
-            let Some(file) = self.files.get_mut(&id) else { continue };
-            for sector in std::mem::take(&mut file.unsynced) {
-                if rng.random_range(0..256) < survival {
-                    self.counters.kept += 1;
-                    file.settle(sector);
-                } else {
-                    self.counters.lost += 1;
-                    file.revert(sector);
+            let mut sectors = BTreeSet::new();
+            self.images()
+                .filter_map(|files| files.get_mut(&id))
+                .for_each(|file| sectors.append(&mut file.unsynced));
+            for sector in sectors {
+                let kept = rng.random_range(0..256) < survival;
+                self.counters.kept += u64::from(kept);
+                self.counters.lost += u64::from(!kept);
+                for file in self.images().filter_map(|files| files.get_mut(&id)) {
+                    if kept { file.settle(sector) } else { file.revert(sector) }
                 }
             }
-            let bytes = file.durable.len();
-            file.seen.truncate(bytes);
+            for file in self.images().filter_map(|files| files.get_mut(&id)) {
+                let bytes = file.durable.len();
+                file.seen.truncate(bytes);
+            }
         }
     }
 
     fn sync(&mut self, upto: WriteId) -> Event {
         self.counters.syncs += 1;
         for id in std::mem::take(&mut self.touched) {
-            let Some(file) = self.files.get_mut(&id) else { continue };
-            for sector in std::mem::take(&mut file.unsynced) {
-                file.settle(sector);
+            for file in self.images().filter_map(|files| files.get_mut(&id)) {
+                std::mem::take(&mut file.unsynced)
+                    .into_iter()
+                    .for_each(|sector| file.settle(sector));
             }
         }
         Event::Durable { upto }
@@ -200,7 +249,7 @@ impl File {
 
     /// A sector becomes durable.
     fn settle(&mut self, sector: usize) {
-        let start = sector * SECTOR;
+        let start = (sector * SECTOR).min(self.seen.len());
         let end = (start + SECTOR).min(self.seen.len());
         if self.durable.len() < end {
             self.durable.resize(end, 0);
@@ -225,12 +274,22 @@ mod tests {
 
     fn written(id: u64, offset: u64, byte: u8, sync: bool) -> Command {
         let chunks = vec![Bytes::from(vec![byte; 2 * SECTOR])];
-        Command::Write { id: WriteId(id), file: FILE, offset, chunks, sync }
+        Command::Write {
+            id: WriteId(id),
+            file: FILE,
+            offset,
+            chunks,
+            sync,
+        }
     }
 
     fn prepared() -> Disk {
         let mut disk = Disk::default();
-        disk.take(Command::Prepare { file: FILE, bytes: 4096, recycle: None });
+        disk.take(Command::Prepare {
+            file: FILE,
+            bytes: 4096,
+            recycle: None,
+        });
         assert_eq!(disk.finish(Job::Prepare), Some(Event::Prepared { file: FILE }));
         disk
     }
@@ -245,7 +304,10 @@ mod tests {
         assert_eq!(disk.finish(Job::Write), None);
         assert_eq!(disk.read(FILE, 512, 1)[0], 8);
         disk.crash(&mut rng, 0);
-        assert_eq!(disk.read(FILE, 0, 4096)[..], [[7; 1024].as_slice(), &[0; 3072]].concat());
+        assert_eq!(
+            disk.read(FILE, 0, 4096)[..],
+            [[7; 1024].as_slice(), &[0; 3072]].concat()
+        );
     }
 
     #[test]
@@ -259,7 +321,10 @@ mod tests {
             let (first, second) = (disk.read(FILE, 0, 1)[0], disk.read(FILE, 512, 1)[0]);
             torn += u32::from(first == 0 && second == 9);
         }
-        assert!((10..50).contains(&torn), "the later of two sectors alone, a quarter of the time: {torn}");
+        assert!(
+            (10..50).contains(&torn),
+            "the later of two sectors alone, a quarter of the time: {torn}"
+        );
     }
 
     #[test]
@@ -267,9 +332,16 @@ mod tests {
         let mut disk = prepared();
         disk.take(written(1, 0, 7, true));
         disk.finish(Job::Write);
-        disk.take(Command::Prepare { file: FileId::Segment(2), bytes: 4096, recycle: Some(1) });
+        disk.take(Command::Prepare {
+            file: FileId::Segment(2),
+            bytes: 4096,
+            recycle: Some(1),
+        });
         disk.finish(Job::Prepare);
-        assert_eq!((disk.read(FILE, 0, 1).len(), disk.read(FileId::Segment(2), 0, 1)[0]), (0, 7));
+        assert_eq!(
+            (disk.read(FILE, 0, 1).len(), disk.read(FileId::Segment(2), 0, 1)[0]),
+            (0, 7)
+        );
         assert_eq!(disk.listing().segments, [(2, 4096)]);
     }
 }

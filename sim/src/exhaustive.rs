@@ -57,11 +57,16 @@ pub fn script(seed: u64) -> Plan {
 /// # Errors
 /// The plan that failed, and how.
 pub fn explore(script: &Plan, stride: u64, again: u64) -> Result<Tried, Box<(Plan, String)>> {
-    let outputs = run(script).map_err(|violation| Box::new((script.clone(), violation.to_string())))?.outputs;
+    let outputs = run(script)
+        .map_err(|violation| Box::new((script.clone(), violation.to_string())))?
+        .outputs;
     let mut tried = Tried { runs: 1, outputs };
     let mut attempt_with = |crash_after: Vec<u64>| {
         tried.runs += 1;
-        let plan = Plan { crash_after, ..script.clone() };
+        let plan = Plan {
+            crash_after,
+            ..script.clone()
+        };
         attempt(&plan).map(drop).map_err(|what| Box::new((plan, what)))
     };
     for first in 1..=outputs {

@@ -20,7 +20,13 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} broken at {} ms: {}", self.guarantee, self.at / 1_000_000, self.what)
+        write!(
+            f,
+            "{} broken at {} ms: {}",
+            self.guarantee,
+            self.at / 1_000_000,
+            self.what
+        )
     }
 }
 
@@ -236,7 +242,11 @@ impl Ledger {
             self.counters.refused += 1;
             let refusing = |queue: &usize| matches!(self.kinds[*queue], Kind::Refusing { .. });
             if !message.queues.iter().any(refusing) {
-                self.fail("G1", at, format!("message {id} was refused, but none of its queues refuses"));
+                self.fail(
+                    "G1",
+                    at,
+                    format!("message {id} was refused, but none of its queues refuses"),
+                );
             }
         }
     }
@@ -249,7 +259,10 @@ impl Ledger {
 
     /// A number for a transaction that begins with a settlement.
     pub(crate) fn transaction_next(&mut self) -> u64 {
-        let id = self.transactions.last_key_value().map_or(SETTLES_FIRST, |(id, _)| (id + 1).max(SETTLES_FIRST));
+        let id = self
+            .transactions
+            .last_key_value()
+            .map_or(SETTLES_FIRST, |(id, _)| (id + 1).max(SETTLES_FIRST));
         self.transactions.entry(id).or_default();
         id
     }
@@ -264,7 +277,11 @@ impl Ledger {
 
     /// A transaction settles a delivery when it commits.
     pub fn settles_later(&mut self, transaction: u64, queue: usize, id: u64) {
-        self.transactions.entry(transaction).or_default().settles.push((queue, id));
+        self.transactions
+            .entry(transaction)
+            .or_default()
+            .settles
+            .push((queue, id));
     }
 
     /// A transaction's commit was asked for.
@@ -309,7 +326,11 @@ impl Ledger {
     pub fn seen_whole(&mut self, at: u64, body: &[u8]) -> Option<u64> {
         let id = self.identify(body);
         if id.is_none() {
-            self.fail("G4", at, format!("a body of {} bytes that nobody published", body.len()));
+            self.fail(
+                "G4",
+                at,
+                format!("a body of {} bytes that nobody published", body.len()),
+            );
         }
         id
     }
@@ -321,9 +342,16 @@ impl Ledger {
         self.counters.redelivered += u64::from(seen.redelivered);
         let grave = self.kinds[seen.queue].is_grave();
         let routed = self.messages[&id].queues.contains(&seen.queue);
-        let buried = self.messages[&id].queues.iter().any(|queue| self.leads_to(*queue, seen.queue));
+        let buried = self.messages[&id]
+            .queues
+            .iter()
+            .any(|queue| self.leads_to(*queue, seen.queue));
         if !routed && !buried {
-            self.fail("G4", seen.at, format!("message {id} came out of queue {}, where it never went", seen.queue));
+            self.fail(
+                "G4",
+                seen.at,
+                format!("message {id} came out of queue {}, where it never went", seen.queue),
+            );
             return None;
         }
         // What may come round again has been here before.
@@ -362,13 +390,20 @@ impl Ledger {
     pub fn step_over(&mut self, at: u64) {
         for (queue, id) in std::mem::take(&mut self.suspects) {
             if self.entries[&(queue, id)].holders.len() > 1 {
-                self.fail("G3", at, format!("message {id} of queue {queue} was delivered while another holds it"));
+                self.fail(
+                    "G3",
+                    at,
+                    format!("message {id} of queue {queue} was delivered while another holds it"),
+                );
             }
         }
         let verdict = self.order.step_over();
         self.counters.order_checks += verdict.orders;
         self.counters.count_checks += verdict.counts;
-        verdict.gone.into_iter().for_each(|(queue, id)| self.purged_durably(queue, id));
+        verdict
+            .gone
+            .into_iter()
+            .for_each(|(queue, id)| self.purged_durably(queue, id));
         if let Some((guarantee, queue, what)) = verdict.broken {
             self.fail(guarantee, at, format!("queue {queue}: {what}"));
         }
@@ -388,7 +423,12 @@ impl Ledger {
         self.counters.purged += 1;
         let grave = self.kinds[queue].is_grave() || self.leads_to(queue, queue);
         let here = |message: &Published| grave || message.queues.contains(&queue);
-        let ids: Vec<u64> = self.messages.iter().filter(|(_, message)| here(message)).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self
+            .messages
+            .iter()
+            .filter(|(_, message)| here(message))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ids {
             self.entries.entry((queue, id)).or_default().expendable = true;
         }
@@ -409,7 +449,11 @@ impl Ledger {
             entry.expendable |= self.kinds[*queue] == Kind::Transient;
         }
         self.order.crashed();
-        for (id, message) in self.messages.iter().filter(|(_, message)| message.confirmed_ms.is_some()) {
+        for (id, message) in self
+            .messages
+            .iter()
+            .filter(|(_, message)| message.confirmed_ms.is_some())
+        {
             for queue in &message.queues {
                 let entry = self.entries.get(&(*queue, *id));
                 if entry.is_none_or(|entry| !entry.settled && !entry.expendable) {
@@ -504,7 +548,10 @@ impl Ledger {
             let one = self.transactions.entry(transaction).or_default();
             one.happened = true;
             if matches!(one.fate, Fate::Open | Fate::RolledBack) {
-                let what = format!("message {id} came out, but its transaction {transaction} is {:?}", one.fate);
+                let what = format!(
+                    "message {id} came out, but its transaction {transaction} is {:?}",
+                    one.fate
+                );
                 self.fail("G9", seen.at, what);
             }
         }
@@ -518,9 +565,15 @@ impl Ledger {
                 self.fail("G9", seen.at, what);
             }
         }
-        let both = self.messages[&id].transaction.and_then(|id| Some((id, self.transactions.get(&id)?)));
+        let both = self.messages[&id]
+            .transaction
+            .and_then(|id| Some((id, self.transactions.get(&id)?)));
         if let Some((number, _)) = both.filter(|(_, one)| one.undone && one.happened && one.fate == Fate::Unknown) {
-            self.fail("G9", seen.at, format!("transaction {number} published, and what it settled came again"));
+            self.fail(
+                "G9",
+                seen.at,
+                format!("transaction {number} published, and what it settled came again"),
+            );
         }
     }
 
@@ -536,7 +589,11 @@ impl Ledger {
             && seen.wall_ms > confirmed + ttl_ms
         {
             let late = seen.wall_ms - confirmed - ttl_ms;
-            self.fail("G13", seen.at, format!("message {id} was delivered {late} ms after its expiry"));
+            self.fail(
+                "G13",
+                seen.at,
+                format!("message {id} was delivered {late} ms after its expiry"),
+            );
         }
     }
 
@@ -548,14 +605,24 @@ impl Ledger {
         let Published { publisher, order, .. } = self.messages[&id];
         let first = self.first.entry((seen.queue, publisher)).or_default();
         if first.step != seen.step {
-            *first = First { step: seen.step, before_step: first.newest, newest: first.newest };
+            *first = First {
+                step: seen.step,
+                before_step: first.newest,
+                newest: first.newest,
+            };
         }
         first.newest = first.newest.max(order);
         let before = first.before_step;
-        let here = self.first_at.insert((seen.queue, publisher, seen.holder), order).unwrap_or(0);
+        let here = self
+            .first_at
+            .insert((seen.queue, publisher, seen.holder), order)
+            .unwrap_or(0);
         let before = before.max(here);
         if before > order {
-            let what = format!("queue {}: publish {order} of publisher {publisher} came after {before}", seen.queue);
+            let what = format!(
+                "queue {}: publish {order} of publisher {publisher} came after {before}",
+                seen.queue
+            );
             self.fail("G5", seen.at, what);
         }
     }

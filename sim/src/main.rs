@@ -11,7 +11,10 @@ const FAILED: u8 = 1;
 const VACUOUS: u8 = 3;
 
 #[derive(Parser)]
-#[command(name = "waystation-sim", about = "The broker core under virtual time, a seed and injected faults")]
+#[command(
+    name = "waystation-sim",
+    about = "The broker core under virtual time, a seed and injected faults"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -93,7 +96,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed } => run(&Plan::draw(seed)),
         Command::Replay { seed } => {
-            let plan = Plan { verbose: true, ..Plan::draw(seed) };
+            let plan = Plan {
+                verbose: true,
+                ..Plan::draw(seed)
+            };
             println!("{plan:#?}");
             run(&plan)
         }
@@ -101,7 +107,12 @@ fn main() -> ExitCode {
         Command::Campaign(seeds) => campaign(&seeds, false),
         Command::Coverage(seeds) => campaign(&seeds, true),
         Command::Exhaustive { scripts, stride } => explore(scripts, stride),
-        Command::Plants { only, first, seeds, seconds } => plants(&only, first, seeds, seconds),
+        Command::Plants {
+            only,
+            first,
+            seeds,
+            seconds,
+        } => plants(&only, first, seeds, seconds),
     }
 }
 
@@ -152,7 +163,9 @@ fn campaign(seeds: &Seeds, coverage: bool) -> ExitCode {
         print(&summary);
     }
     for (seed, what) in &summary.failures {
-        eprintln!("seed {seed}: {what}\n  replay: cargo xtask sim replay {seed}\n  shrink: cargo xtask sim shrink {seed}");
+        eprintln!(
+            "seed {seed}: {what}\n  replay: cargo xtask sim replay {seed}\n  shrink: cargo xtask sim shrink {seed}"
+        );
     }
     if !summary.failures.is_empty() {
         return ExitCode::from(FAILED);
@@ -171,7 +184,11 @@ fn print(summary: &Summary) {
     let (speed, times) = summary.speed();
     let (seeds, seconds) = (summary.seeds, summary.seconds);
     println!("{seeds} seeds in {seconds:.1} s: {speed:.1} seeds/s, {times:.0} times real time");
-    let totals: Vec<String> = summary.totals.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let totals: Vec<String> = summary
+        .totals
+        .iter()
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
     println!("{}", totals.join(", "));
 }
 
@@ -187,7 +204,11 @@ fn covered(summary: &Summary) -> ExitCode {
     for name in &unreached {
         println!("       never {name}");
     }
-    if unreached.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(VACUOUS) }
+    if unreached.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(VACUOUS)
+    }
 }
 
 fn explore(scripts: u64, stride: u64) -> ExitCode {
@@ -212,14 +233,30 @@ fn plants(only: &str, first: u64, seeds: u64, seconds: f64) -> ExitCode {
     let hunts = waystation_sim::plants::hunt_all(&plants, first, seeds, seconds, processors());
     println!("| planted bug | seeds | CPU s | seed | shown as |\n|---|---:|---:|---:|---|");
     for hunt in &hunts {
-        let (seed, what) = hunt.caught.clone().map_or(("-".into(), "survived".into()), |(seed, what)| {
-            (seed.to_string(), what.chars().take(90).collect::<String>().replace('|', "/"))
-        });
-        println!("| {:?}: {} | {} | {:.1} | {seed} | {what} |", hunt.plant, hunt.plant.what(), hunt.seeds, hunt.seconds);
+        let (seed, what) = hunt
+            .caught
+            .clone()
+            .map_or(("-".into(), "survived".into()), |(seed, what)| {
+                (
+                    seed.to_string(),
+                    what.chars().take(90).collect::<String>().replace('|', "/"),
+                )
+            });
+        println!(
+            "| {:?}: {} | {} | {:.1} | {seed} | {what} |",
+            hunt.plant,
+            hunt.plant.what(),
+            hunt.seeds,
+            hunt.seconds
+        );
     }
     let caught = hunts.iter().filter(|hunt| hunt.caught.is_some()).count();
     println!("\n{caught} of {} found", hunts.len());
-    if caught == hunts.len() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
+    if caught == hunts.len() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    }
 }
 
 #[cfg(not(feature = "plants"))]

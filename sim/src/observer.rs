@@ -85,12 +85,17 @@ pub(crate) struct When {
 
 impl Observer {
     pub(crate) fn new(queues: Vec<String>) -> Self {
-        Self { queues, ..Self::default() }
+        Self {
+            queues,
+            ..Self::default()
+        }
     }
 
     /// Whether something may be given to a consumer that is no more, and go back unseen: order is blurred then.
     pub(crate) fn is_unsettled(&self) -> bool {
-        self.channels.values().any(|channel| channel.closing || channel.cancels > 0)
+        self.channels
+            .values()
+            .any(|channel| channel.closing || channel.cancels > 0)
     }
 
     /// The node died.
@@ -98,7 +103,8 @@ impl Observer {
         let purges = self.channels.values().flat_map(|channel| &channel.purges);
         purges.for_each(|queue| ledger.purged(*queue));
         self.channels.clear();
-        self.gone.extend(std::mem::take(&mut self.owned).into_values().flatten());
+        self.gone
+            .extend(std::mem::take(&mut self.owned).into_values().flatten());
     }
 
     fn queue(&self, name: &str) -> Option<usize> {
@@ -111,12 +117,20 @@ impl Observer {
         match request {
             Request::OpenChannel { channel } => {
                 self.instances += 1;
-                let opened = Channel { instance: self.instances, ..Channel::default() };
+                let opened = Channel {
+                    instance: self.instances,
+                    ..Channel::default()
+                };
                 self.channels.insert((conn, *channel), opened);
             }
             Request::CloseChannel { channel } => self.close((conn, *channel), ledger),
             Request::Disconnect => {
-                let all: Vec<At> = self.channels.keys().filter(|(owner, _)| *owner == conn).copied().collect();
+                let all: Vec<At> = self
+                    .channels
+                    .keys()
+                    .filter(|(owner, _)| *owner == conn)
+                    .copied()
+                    .collect();
                 all.into_iter().for_each(|at| self.close(at, ledger));
             }
             Request::Channel { channel, request } => self.on_channel((conn, *channel), request, ledger),
@@ -126,7 +140,9 @@ impl Observer {
 
     /// The channel is being closed: what it holds goes back, once what it asked before is done.
     fn close(&mut self, at: At, ledger: &mut Ledger) {
-        let Some(channel) = self.channels.get_mut(&at).filter(|channel| !channel.closing) else { return };
+        let Some(channel) = self.channels.get_mut(&at).filter(|channel| !channel.closing) else {
+            return;
+        };
         channel.closing = true;
         ledger.order.blur();
         // A request that waits is part of what is done before.
@@ -135,7 +151,8 @@ impl Observer {
         open.id.into_iter().for_each(|id| ledger.rolled_back(id));
         let settles = open.settles.into_iter().map(|(_, queue, id, _)| (queue, id));
         let held: Vec<(usize, u64)> = std::mem::take(&mut channel.held).into_values().chain(settles).collect();
-        held.into_iter().for_each(|(queue, id)| ledger.returned(queue, id, channel.instance, step));
+        held.into_iter()
+            .for_each(|(queue, id)| ledger.returned(queue, id, channel.instance, step));
     }
 
     /// It is closed, or all channels of the connection are.
@@ -158,19 +175,30 @@ impl Observer {
         let name = match request {
             ChannelRequest::Consume { queue, .. }
             | ChannelRequest::Get { queue, .. }
-            | ChannelRequest::DeclareQueue { name: queue, passive: true, .. }
+            | ChannelRequest::DeclareQueue {
+                name: queue,
+                passive: true,
+                ..
+            }
             | ChannelRequest::PurgeQueue { name: queue, .. } => self.queue(queue),
             _ => None,
         };
         let step = self.step;
-        if let ChannelRequest::DeclareQueue { name, auto_delete: true, passive: false, .. } = request
+        if let ChannelRequest::DeclareQueue {
+            name,
+            auto_delete: true,
+            passive: false,
+            ..
+        } = request
             && at.1 < PROBE
         {
             // It has one consumer, on this connection.
             self.owned.entry(at.0).or_default().push(name.to_string());
         }
         let gone = matches!(request, ChannelRequest::DeclareQueue { name, .. } if self.gone.contains(&**name));
-        let Some(channel) = self.channels.get_mut(&at).filter(|channel| !channel.closing) else { return };
+        let Some(channel) = self.channels.get_mut(&at).filter(|channel| !channel.closing) else {
+            return;
+        };
         channel.must_fail |= gone;
         channel.note(name, step, request, ledger);
         channel.asked += i64::from(is_answered(request));
@@ -180,23 +208,34 @@ impl Observer {
     pub(crate) fn reply(&mut self, when: When, conn: ConnId, reply: &Reply, ledger: &mut Ledger) {
         let (number, reply) = match reply {
             Reply::Disconnected => return self.closed(conn, None, ledger),
-            Reply::Channel { channel, reply: ChannelReply::Closed } => return self.closed(conn, Some(*channel), ledger),
+            Reply::Channel {
+                channel,
+                reply: ChannelReply::Closed,
+            } => return self.closed(conn, Some(*channel), ledger),
             Reply::Channel { channel, reply } => (channel, reply),
             Reply::Refused(fault) | Reply::Failed(fault) => {
                 let what = format!("{conn:?}: a correct connection failed: {:?}", fault.cause);
                 return ledger.fail("G11", when.at, what);
             }
-            Reply::Connected | Reply::Blocked { .. } | Reply::Unblocked => return,
+            Reply::Connected | Reply::Blocked { .. } | Reply::Unblocked | Reply::Hold | Reply::GoOn => return,
         };
         if let ChannelReply::QueueDeclared { name, .. } = reply {
             self.declared(when, (conn, *number), name, ledger);
         }
-        if let ChannelReply::Failed(Fault { cause: Cause::ResourceLocked { queue, .. }, .. }) = reply
-            && self.channels.get(&(conn, *number)).is_some_and(|channel| channel.must_fail)
+        if let ChannelReply::Failed(Fault {
+            cause: Cause::ResourceLocked { queue, .. },
+            ..
+        }) = reply
+            && self
+                .channels
+                .get(&(conn, *number))
+                .is_some_and(|channel| channel.must_fail)
         {
             ledger.fail("G12", when.at, format!("queue {queue} outlives its connection"));
         }
-        let Some(channel) = self.channels.get_mut(&(conn, *number)) else { return };
+        let Some(channel) = self.channels.get_mut(&(conn, *number)) else {
+            return;
+        };
         match reply {
             ChannelReply::Deliver { .. } | ChannelReply::Confirm { .. } | ChannelReply::Return { .. } => {}
             ChannelReply::CancelledByServer { .. } | ChannelReply::Failed(_) | ChannelReply::Opened => {}
@@ -252,17 +291,24 @@ impl Channel {
                     self.purges.push_back(queue);
                 }
             }
-            ChannelRequest::DeclareQueue { passive, reply: true, .. } => {
+            ChannelRequest::DeclareQueue {
+                passive, reply: true, ..
+            } => {
                 self.trips.push_back(std::mem::take(&mut self.settled));
                 self.counts.push_back((queue.filter(|_| *passive), step));
             }
             ChannelRequest::Settle { tag, multiple, outcome } => {
                 let tags: Vec<u64> = if *multiple {
-                    self.held.keys().copied().filter(|held| *tag == 0 || held <= tag).collect()
+                    self.held
+                        .keys()
+                        .copied()
+                        .filter(|held| *tag == 0 || held <= tag)
+                        .collect()
                 } else {
                     vec![*tag]
                 };
-                tags.into_iter().for_each(|tag| self.settle(step, tag, *outcome, ledger));
+                tags.into_iter()
+                    .for_each(|tag| self.settle(step, tag, *outcome, ledger));
             }
             _ => {}
         }
@@ -285,8 +331,12 @@ impl Channel {
     }
 
     fn commit(&mut self, ledger: &mut Ledger) {
-        let Some(open) = self.transaction.as_mut().map(std::mem::take) else { return };
-        let Some(id) = open.id else { return self.commits.push_back(0) };
+        let Some(open) = self.transaction.as_mut().map(std::mem::take) else {
+            return;
+        };
+        let Some(id) = open.id else {
+            return self.commits.push_back(0);
+        };
         for (tag, queue, message, outcome) in open.settles {
             // What it settles gives its credit back.
             self.let_credit_go(tag);
@@ -301,7 +351,9 @@ impl Channel {
     }
 
     fn roll_back(&mut self, ledger: &mut Ledger) {
-        let Some(open) = self.transaction.as_mut().map(std::mem::take) else { return };
+        let Some(open) = self.transaction.as_mut().map(std::mem::take) else {
+            return;
+        };
         for (tag, queue, message, _) in open.settles {
             self.held.insert(tag, (queue, message));
         }
@@ -315,7 +367,9 @@ impl Channel {
     }
 
     fn settle(&mut self, step: u64, tag: u64, outcome: Outcome, ledger: &mut Ledger) {
-        let Some((queue, id)) = self.held.remove(&tag) else { return };
+        let Some((queue, id)) = self.held.remove(&tag) else {
+            return;
+        };
         if let Some(open) = &mut self.transaction {
             open.id.get_or_insert_with(|| ledger.transaction_next());
             return open.settles.push((tag, queue, id, outcome));
@@ -340,14 +394,24 @@ impl Channel {
     fn hear(&mut self, when: When, number: u16, reply: &ChannelReply, ledger: &mut Ledger) {
         let When { at, step, wall_ms } = when;
         match reply {
-            ChannelReply::Deliver { consumer, tag, redelivered, message } => {
+            ChannelReply::Deliver {
+                consumer,
+                tag,
+                redelivered,
+                message,
+            } => {
                 let Some((queue, no_ack)) = self.consumers.get(&**consumer).copied() else {
                     return ledger.fail("G4", at, format!("a delivery to consumer {consumer}, which is none"));
                 };
                 self.take(when, (*tag, *redelivered), message, queue, no_ack, ledger);
                 self.check_credit(at, consumer, *tag, no_ack, ledger);
             }
-            ChannelReply::Got { tag, redelivered, message, .. } => {
+            ChannelReply::Got {
+                tag,
+                redelivered,
+                message,
+                ..
+            } => {
                 let (queue, no_ack) = self.gets.pop_front().expect("gets are answered in order");
                 self.take(when, (*tag, *redelivered), message, queue, no_ack, ledger);
             }
@@ -355,7 +419,11 @@ impl Channel {
             ChannelReply::Return { message } => {
                 let id = ledger.seen_whole(at, message.body());
                 if self.returns.pop_front() != id || id.is_none() {
-                    ledger.fail("G4", at, format!("message {id:?} was returned out of turn, or without need"));
+                    ledger.fail(
+                        "G4",
+                        at,
+                        format!("message {id:?} was returned out of turn, or without need"),
+                    );
                 }
                 ledger.counters.unroutable += 1;
             }
@@ -390,7 +458,8 @@ impl Channel {
     fn let_go(&mut self, ledger: &mut Ledger) {
         self.holding.clear();
         let held = std::mem::take(&mut self.held);
-        held.into_values().for_each(|(queue, id)| ledger.returned(queue, id, self.instance, None));
+        held.into_values()
+            .for_each(|(queue, id)| ledger.returned(queue, id, self.instance, None));
     }
 
     fn take(
@@ -408,7 +477,16 @@ impl Channel {
             ledger.seen_whole(at, message.body());
             return;
         };
-        let seen = Seen { at, step, wall_ms, queue, body: message.body(), redelivered, no_ack, holder };
+        let seen = Seen {
+            at,
+            step,
+            wall_ms,
+            queue,
+            body: message.body(),
+            redelivered,
+            no_ack,
+            holder,
+        };
         if let Some(id) = ledger.delivered(&seen)
             && !no_ack
         {
@@ -444,15 +522,23 @@ impl Channel {
 
     fn counted(&mut self, messages: u32, ledger: &mut Ledger) {
         let durable = self.trips.pop_front().unwrap_or_default();
-        durable.into_iter().for_each(|(queue, id)| ledger.settled_durably(queue, id));
-        let Some((Some(queue), asked)) = self.counts.pop_front() else { return };
+        durable
+            .into_iter()
+            .for_each(|(queue, id)| ledger.settled_durably(queue, id));
+        let Some((Some(queue), asked)) = self.counts.pop_front() else {
+            return;
+        };
         ledger.order.counted(queue, asked, u64::from(messages));
     }
 
     fn confirmed(&mut self, when: When, tag: u64, multiple: bool, ok: bool, ledger: &mut Ledger) {
         let When { at, step, wall_ms } = when;
         let tags: Vec<u64> = if multiple {
-            self.pending.keys().copied().take_while(|number| *number <= tag).collect()
+            self.pending
+                .keys()
+                .copied()
+                .take_while(|number| *number <= tag)
+                .collect()
         } else {
             vec![tag]
         };
@@ -461,7 +547,11 @@ impl Channel {
                 return ledger.fail("G1", at, format!("publish {tag} was confirmed twice, or never made"));
             };
             if self.returns.contains(&id) {
-                ledger.fail("G4", at, format!("mandatory message {id} was confirmed and not returned before"));
+                ledger.fail(
+                    "G4",
+                    at,
+                    format!("mandatory message {id} was confirmed and not returned before"),
+                );
             }
             ledger.confirmed(at, wall_ms, step, id, ok);
         }
@@ -469,5 +559,8 @@ impl Channel {
 }
 
 fn id_of(message: &Message) -> u64 {
-    message.body().get(..8).map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+    message
+        .body()
+        .get(..8)
+        .map_or(0, |bytes| u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
 }

@@ -35,8 +35,15 @@ pub struct Order {
 
 impl Order {
     pub(crate) fn new(kinds: &[Kind]) -> Self {
-        let queues = kinds.iter().map(|kind| (*kind == Kind::Plain).then(Queue::default)).collect();
-        Self { queues, step: 0, blurred: false }
+        let queues = kinds
+            .iter()
+            .map(|kind| (*kind == Kind::Plain).then(Queue::default))
+            .collect();
+        Self {
+            queues,
+            step: 0,
+            blurred: false,
+        }
     }
 
     /// A step begins. `blurred` if something may be delivered and go back without being seen.
@@ -168,12 +175,20 @@ impl Order {
                 let least = queue.ready.values().filter(|(_, since)| *since < asked).count() as u64;
                 let most = queue.next - queue.settled_durably.min(queue.next);
                 if messages < least || messages > most {
-                    verdict.broken = Some(("G11", number, format!("a count of {messages}, but {least} to {most} are ready")));
+                    verdict.broken = Some((
+                        "G11",
+                        number,
+                        format!("a count of {messages}, but {least} to {most} are ready"),
+                    ));
                 }
             }
             let Some((place, id)) = furthest else { continue };
             verdict.orders += 1;
-            let skipped = queue.ready.range(..place).map(|(_, one)| one).find(|(_, since)| *since < step);
+            let skipped = queue
+                .ready
+                .range(..place)
+                .map(|(_, one)| one)
+                .find(|(_, since)| *since < step);
             if let Some((before, _)) = skipped {
                 let what = format!("message {id} was delivered, but message {before} was before it");
                 verdict.broken = Some(("G5", number, what));

@@ -30,7 +30,13 @@ impl Seeds {
             rng.set_stream(number);
             rng
         };
-        Self { net: stream(1), disk: stream(2), crash: stream(3), clients: stream(4), faults: stream(5) }
+        Self {
+            net: stream(1),
+            disk: stream(2),
+            crash: stream(3),
+            clients: stream(4),
+            faults: stream(5),
+        }
     }
 }
 
@@ -160,7 +166,11 @@ impl Plan {
         let deep = rng.random_bool(0.15);
         // Bodies beyond a segment's size are cheap where segments are small.
         let huge = deep && rng.random_bool(0.3);
-        let crowd = if rng.random_bool(0.02) { rng.random_range(500..2500) } else { 0 };
+        let crowd = if rng.random_bool(0.02) {
+            rng.random_range(500..2500)
+        } else {
+            0
+        };
         Self {
             seed,
             length: rng.random_range(300..2000) * MS,
@@ -176,7 +186,13 @@ impl Plan {
             crowd,
             absent: Vec::new(),
             pace: rng.random_range(1..8) * MS,
-            body_max: if huge { 60_000 } else if deep { 12_000 } else { rng.random_range(1..400) },
+            body_max: if huge {
+                60_000
+            } else if deep {
+                12_000
+            } else {
+                rng.random_range(1..400)
+            },
             window: rng.random_range(1..40),
             expiring: some(rng, 0.4, 1..300),
             unroutable: some(rng, 0.4, 1..200),
@@ -209,7 +225,11 @@ impl Plan {
     /// The name of a queue of the run.
     #[must_use]
     pub fn name(&self, queue: usize) -> String {
-        if self.queues[queue] == Kind::Dead { "dlq".into() } else { format!("q{queue}") }
+        if self.queues[queue] == Kind::Dead {
+            "dlq".into()
+        } else {
+            format!("q{queue}")
+        }
     }
 }
 
@@ -224,12 +244,17 @@ fn queues(rng: &mut ChaCha8Rng) -> (Vec<Kind>, Vec<Option<usize>>) {
     let mut queues: Vec<Kind> = (0..rng.random_range(1..5)).map(|_| kind(rng)).collect();
     let chained = rng.random_bool(0.3);
     if chained {
-        queues.push(Kind::Middle { ttl_ms: rng.random_range(1..100) });
+        queues.push(Kind::Middle {
+            ttl_ms: rng.random_range(1..100),
+        });
     }
     queues.push(Kind::Dead);
     let dead = queues.len() - 1;
     let letters = |kind: &Kind| {
-        matches!(kind, Kind::Expiring { .. } | Kind::Bounded { .. } | Kind::Refusing { letters: true, .. } | Kind::Middle { .. })
+        matches!(
+            kind,
+            Kind::Expiring { .. } | Kind::Bounded { .. } | Kind::Refusing { letters: true, .. } | Kind::Middle { .. }
+        )
     };
     let mut graves: Vec<Option<usize>> = queues.iter().map(|kind| letters(kind).then_some(dead)).collect();
     if chained {
@@ -251,9 +276,16 @@ fn queues(rng: &mut ChaCha8Rng) -> (Vec<Kind>, Vec<Option<usize>>) {
 fn kind(rng: &mut ChaCha8Rng) -> Kind {
     match rng.random_range(0..12) {
         0..5 => Kind::Plain,
-        5..7 => Kind::Expiring { ttl_ms: rng.random_range(1..200) },
-        7 => Kind::Bounded { length: rng.random_range(1..30) },
-        8..10 => Kind::Refusing { length: rng.random_range(1..30), letters: rng.random_bool(0.5) },
+        5..7 => Kind::Expiring {
+            ttl_ms: rng.random_range(1..200),
+        },
+        7 => Kind::Bounded {
+            length: rng.random_range(1..30),
+        },
+        8..10 => Kind::Refusing {
+            length: rng.random_range(1..30),
+            letters: rng.random_bool(0.5),
+        },
         _ => Kind::Transient,
     }
 }

@@ -43,7 +43,12 @@ pub fn hunt_all(plants: &[Plant], first: u64, seeds: u64, seconds: f64, threads:
 
 fn hunt(plant: Plant, first: u64, seeds: u64, seconds: f64) -> Hunt {
     let started = Instant::now();
-    let mut hunt = Hunt { plant, seeds: 0, seconds: 0.0, caught: None };
+    let mut hunt = Hunt {
+        plant,
+        seeds: 0,
+        seconds: 0.0,
+        caught: None,
+    };
     for seed in first..first + seeds {
         hunt.seeds += 1;
         let plan = Plan::draw(seed);

@@ -87,15 +87,36 @@ impl Report {
 }
 
 enum Happening {
-    ToNode { conn: ConnId, requests: Vec<Request>, life: u32 },
-    ToClient { conn: ConnId, replies: Vec<Reply>, life: u32 },
-    Finish { job: Job, life: u32 },
-    Loaded { command: Command, life: u32 },
-    Tick { life: u32 },
-    Client { client: usize, generation: u64 },
+    ToNode {
+        conn: ConnId,
+        requests: Vec<Request>,
+        life: u32,
+    },
+    ToClient {
+        conn: ConnId,
+        replies: Vec<Reply>,
+        life: u32,
+    },
+    Finish {
+        job: Job,
+        life: u32,
+    },
+    Loaded {
+        command: Command,
+        life: u32,
+    },
+    Tick {
+        life: u32,
+    },
+    Client {
+        client: usize,
+        generation: u64,
+    },
     Crash,
     DiskFails,
-    Restart { life: u32 },
+    Restart {
+        life: u32,
+    },
 }
 
 /// The world.
@@ -136,10 +157,18 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
     world.schedule_error();
     while world.ledger.violation().is_none() && !world.clients.is_done() {
         if !world.step() {
-            world.ledger.fail("G15", world.now, "nothing is left to happen, and clients still wait".into());
+            world.ledger.fail(
+                "G15",
+                world.now,
+                "nothing is left to happen, and clients still wait".into(),
+            );
         }
         if world.now > plan.length + HEAL || world.report.steps > STEPS_MAX {
-            let what = format!("not drained {} virtual s after the faults stopped: {}", HEAL / MS / 1000, world.clients.waiting());
+            let what = format!(
+                "not drained {} virtual s after the faults stopped: {}",
+                HEAL / MS / 1000,
+                world.clients.waiting()
+            );
             world.ledger.fail("G15", world.now, what);
         }
     }
@@ -147,7 +176,12 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
         world.empty();
         world.ledger.drained(world.now);
     }
-    let report = Report { virtual_ns: world.now, ledger: world.ledger.counters, disk: world.disk.counters, ..world.report };
+    let report = Report {
+        virtual_ns: world.now,
+        ledger: world.ledger.counters,
+        disk: world.disk.counters,
+        ..world.report
+    };
     world.ledger.violation().cloned().map_or(Ok(report), Err)
 }
 
@@ -171,7 +205,10 @@ impl World {
             observer: Observer::new((0..plan.queues.len()).map(|queue| plan.name(queue)).collect()),
             arrivals: BTreeMap::new(),
             healing: false,
-            report: Report { trace: 0xcbf2_9ce4_8422_2325, ..Report::default() },
+            report: Report {
+                trace: 0xcbf2_9ce4_8422_2325,
+                ..Report::default()
+            },
             ticking: None,
             plan,
         }
@@ -195,7 +232,10 @@ impl World {
     }
 
     fn clock(&self) -> Now {
-        Now { mono: Time(self.now), wall: Wall(WALL_START_MS + self.now / MS) }
+        Now {
+            mono: Time(self.now),
+            wall: Wall(WALL_START_MS + self.now / MS),
+        }
     }
 
     fn at(&mut self, delay: u64, what: Happening) {
@@ -206,7 +246,9 @@ impl World {
     }
 
     fn step(&mut self) -> bool {
-        let Some(Reverse((time, number))) = self.events.pop() else { return false };
+        let Some(Reverse((time, number))) = self.events.pop() else {
+            return false;
+        };
         self.now = time;
         self.report.steps += 1;
         self.ledger.order.begin(self.report.steps, self.observer.is_unsettled());
@@ -224,7 +266,8 @@ impl World {
             Happening::ToNode { conn, requests, life } if life == self.life && self.ready => {
                 for request in &requests {
                     self.tell("->", conn, &Asked(request));
-                    self.observer.request(self.report.steps, conn, request, &mut self.ledger);
+                    self.observer
+                        .request(self.report.steps, conn, request, &mut self.ledger);
                 }
                 self.input(Input::Client { conn, requests });
             }
@@ -235,7 +278,16 @@ impl World {
                     self.input(Input::Disk(event));
                 }
             }
-            Happening::Loaded { command: Command::Read { id, file, offset, bytes }, life } if life == self.life => {
+            Happening::Loaded {
+                command:
+                    Command::Read {
+                        id,
+                        file,
+                        offset,
+                        bytes,
+                    },
+                life,
+            } if life == self.life => {
                 if !self.fails_at(Some(file), "read") {
                     let bytes = self.disk.read(file, offset, bytes);
                     self.input(Input::Disk(Event::Loaded { id, bytes }));
@@ -297,7 +349,13 @@ impl World {
             self.trace(&output);
             let halted = self.take(output);
             let lives = self.life as usize;
-            if halted || self.plan.crash_after.get(lives).is_some_and(|after| self.outputs >= *after) {
+            if halted
+                || self
+                    .plan
+                    .crash_after
+                    .get(lives)
+                    .is_some_and(|after| self.outputs >= *after)
+            {
                 self.crash();
                 return self.restart();
             }
@@ -321,13 +379,24 @@ impl World {
         match output {
             Output::Disk(command) => self.disk_command(command),
             Output::Client { conn, replies } => {
-                let when = When { at: self.now, step: self.report.steps, wall_ms: self.clock().wall.0 };
+                let when = When {
+                    at: self.now,
+                    step: self.report.steps,
+                    wall_ms: self.clock().wall.0,
+                };
                 for reply in &replies {
                     self.tell("<-", conn, &Shown(reply));
                     self.observer.reply(when, conn, reply, &mut self.ledger);
                 }
                 let delay = self.latency(conn, false);
-                self.at(delay, Happening::ToClient { conn, replies, life: self.life });
+                self.at(
+                    delay,
+                    Happening::ToClient {
+                        conn,
+                        replies,
+                        life: self.life,
+                    },
+                );
             }
             Output::Ready(found) => {
                 if self.plan.verbose {
@@ -367,7 +436,11 @@ impl World {
             let what = format!("the node halted on a disk that only loses what was not synced: {cause}");
             self.ledger.fail("G17", self.now, what);
         } else if !damaged.contains(file) {
-            self.ledger.fail("G17", self.now, format!("{damaged:?} were damaged, but the node halted with: {cause}"));
+            self.ledger.fail(
+                "G17",
+                self.now,
+                format!("{damaged:?} were damaged, but the node halted with: {cause}"),
+            );
         }
         self.report.damage_found += 1;
         true
@@ -375,16 +448,30 @@ impl World {
 
     /// If the disk is to fail, it does: the node halts, and confirms nothing more.
     fn fails_at(&mut self, file: Option<FileId>, doing: &'static str) -> bool {
-        let Some(file) = file.filter(|_| self.failing) else { return false };
+        let Some(file) = file.filter(|_| self.failing) else {
+            return false;
+        };
         self.failing = false;
         self.report.disk_errors += 1;
         let now = self.clock();
         let Some(node) = &mut self.node else { return true };
-        node.handle(now, Input::Disk(Event::Failed { file, doing, error: "input/output error".into() }));
-        let halted = matches!(node.poll(), Some(Output::Halt(HaltCause::DiskFailed { file: named, .. })) if named == file);
+        node.handle(
+            now,
+            Input::Disk(Event::Failed {
+                file,
+                doing,
+                error: "input/output error".into(),
+            }),
+        );
+        let halted =
+            matches!(node.poll(), Some(Output::Halt(HaltCause::DiskFailed { file: named, .. })) if named == file);
         node.handle(now, Input::Tick);
         if !halted || node.poll().is_some() {
-            self.ledger.fail("G17", self.now, format!("{doing} {file} failed, and the node did not halt"));
+            self.ledger.fail(
+                "G17",
+                self.now,
+                format!("{doing} {file} failed, and the node did not halt"),
+            );
         }
         self.crash();
         self.restart();
@@ -400,7 +487,11 @@ impl World {
             return;
         }
         let syncs = matches!(command, Command::Write { sync: true, .. });
-        let mut latency = if syncs { rng.random_range(1..2 * self.plan.sync_latency) } else { rng.random_range(1..100_000) };
+        let mut latency = if syncs {
+            rng.random_range(1..2 * self.plan.sync_latency)
+        } else {
+            rng.random_range(1..100_000)
+        };
         if rng.random_range(0..10_000) < self.plan.stalls && !self.healing {
             latency += STALL;
         }
@@ -423,17 +514,31 @@ impl World {
         let now = self.clock();
         let node = self.node.as_mut().expect("the node runs at the end");
         node.check();
-        node.handle(now, Input::Admin { id: 0, request: AdminRequest::Queues { vhost: None } });
+        node.handle(
+            now,
+            Input::Admin {
+                id: 0,
+                request: AdminRequest::Queues { vhost: None },
+            },
+        );
         let mut names = (0..self.plan.queues.len()).map(|queue| self.plan.name(queue));
         let mut queues = Vec::new();
         while let Some(output) = node.poll() {
-            if let Output::Admin { reply: AdminReply::Queues(infos), .. } = output {
+            if let Output::Admin {
+                reply: AdminReply::Queues(infos),
+                ..
+            } = output
+            {
                 queues = infos;
             }
         }
         let missing = names.find(|name| !queues.iter().any(|queue| *queue.name == **name));
         if let Some(name) = missing {
-            self.ledger.fail("G11", now.mono.0, format!("queue {name} is gone, and nobody deleted it"));
+            self.ledger.fail(
+                "G11",
+                now.mono.0,
+                format!("queue {name} is gone, and nobody deleted it"),
+            );
         }
         let of_run = |name: &str| (0..self.plan.queues.len()).any(|queue| self.plan.name(queue) == name);
         for queue in queues.iter().filter(|queue| of_run(&queue.name)) {
@@ -451,9 +556,20 @@ impl World {
             match act {
                 Act::Send { conn, requests } => {
                     let delay = self.latency(conn, true);
-                    self.at(delay, Happening::ToNode { conn, requests, life: self.life });
+                    self.at(
+                        delay,
+                        Happening::ToNode {
+                            conn,
+                            requests,
+                            life: self.life,
+                        },
+                    );
                 }
-                Act::Later { client, generation, delay } => {
+                Act::Later {
+                    client,
+                    generation,
+                    delay,
+                } => {
                     self.at(delay, Happening::Client { client, generation });
                 }
             }
@@ -539,7 +655,9 @@ impl World {
             Output::Stopped => 9,
         };
         for word in [self.now, kind] {
-            self.report.trace = (self.report.trace ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            self.report.trace = (self.report.trace ^ word)
+                .wrapping_mul(0x0100_0000_01b3)
+                .rotate_left(17);
         }
     }
 }
@@ -557,7 +675,10 @@ struct Asked<'a>(&'a Request);
 
 impl std::fmt::Debug for Asked<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Request::Channel { request: ChannelRequest::Publish { message, .. }, .. } = self.0
+        if let Request::Channel {
+            request: ChannelRequest::Publish { message, .. },
+            ..
+        } = self.0
             && let Some(id) = message.body().get(..8)
         {
             write!(f, "#{} ", u64::from_le_bytes(id.try_into().expect("eight bytes")))?;
@@ -572,9 +693,10 @@ struct Shown<'a>(&'a Reply);
 impl std::fmt::Debug for Shown<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let body = match self.0 {
-            Reply::Channel { reply: ChannelReply::Deliver { message, .. } | ChannelReply::Got { message, .. }, .. } => {
-                message.body().get(..8)
-            }
+            Reply::Channel {
+                reply: ChannelReply::Deliver { message, .. } | ChannelReply::Got { message, .. },
+                ..
+            } => message.body().get(..8),
             _ => None,
         };
         if let Some(id) = body {

@@ -11,7 +11,9 @@ fn kept_seeds() -> Vec<(String, u64)> {
         let path = entry.expect("it can be listed").path();
         let text = std::fs::read_to_string(&path).expect("it is text");
         let first = text.lines().next().and_then(|line| line.strip_prefix("seed: "));
-        let seed = first.and_then(|number| number.parse().ok()).expect("the first line is `seed: N`");
+        let seed = first
+            .and_then(|number| number.parse().ok())
+            .expect("the first line is `seed: N`");
         seeds.push((path.display().to_string(), seed));
     }
     seeds.sort();

@@ -42,7 +42,12 @@ fn files_are_short() {
 #[test]
 fn functions_are_short() {
     let (mut count, mut long) = (0, Vec::new());
-    for (path, text) in sources().iter().filter(|(path, _)| has_extension(path, &["rs"])) {
+    // What a test writes from a specification is as long as the specification.
+    let by_hand = |text: &str| !text.contains("\n// Written by ");
+    for (path, text) in sources()
+        .iter()
+        .filter(|(path, text)| has_extension(path, &["rs"]) && by_hand(text))
+    {
         for (line, name, length) in functions(text) {
             count += 1;
             if length > FUNCTION_LINES_MAX {

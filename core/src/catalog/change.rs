@@ -77,6 +77,16 @@ impl Change {
         Self::DeclareQueue { id, asker, definition }
     }
 
+    /// The vhost that the change is in, if it names one.
+    pub(crate) const fn vhost(&self) -> Option<&Name> {
+        match self {
+            Self::DeclareExchange(definition) => Some(&definition.vhost),
+            Self::DeclareQueue { definition, .. } => Some(&definition.vhost),
+            Self::DeleteExchange { vhost, .. } | Self::Bind { vhost, .. } | Self::Unbind { vhost, .. } => Some(vhost),
+            Self::DeleteQueue { .. } | Self::Restarted => None,
+        }
+    }
+
     pub(crate) fn encode(&self, to: &mut Vec<u8>) {
         match self {
             Self::DeclareExchange(definition) => encode_exchange(definition, to),

@@ -1,12 +1,12 @@
 //! What the shard says.
 
-use crate::plant::{self, Plant};
 use super::channel::{Then, Waiting};
 use super::{Asked, Frontend};
 use crate::api::{Cause, ChannelReply, ConnId, Outcome, Reply};
 use crate::catalog::{Applied, Change};
 use crate::machine::Now;
 use crate::node::AdminReply;
+use crate::plant::{self, Plant};
 use crate::shard::{ConsumerId, Delivery, GroupId, Input, Output, Token};
 
 /// The shard's answer to a request, in one shape.
@@ -100,7 +100,13 @@ impl Frontend {
             }
             Asked::End(conn) => self.connection_ended(conn),
             Asked::Closed(conn, channel) => {
-                self.reply(conn, Reply::Channel { channel, reply: ChannelReply::Closed });
+                self.reply(
+                    conn,
+                    Reply::Channel {
+                        channel,
+                        reply: ChannelReply::Closed,
+                    },
+                );
             }
             Asked::Admin(id) => {
                 let messages = match answer {

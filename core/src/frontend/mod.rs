@@ -17,15 +17,19 @@ mod publish;
 mod requests;
 mod topology;
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, Fault, Name, Object, Operation, Reply, Request};
 use crate::catalog::{Catalog, Change, QueueId};
 use crate::machine::Now;
+use crate::mark::{self, Mark};
 use crate::node::{AdminReply, Config};
+use crate::plant::{self, Plant};
 use crate::shard::{ConsumerId, GroupId, Input, Token};
 use channel::Channel;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Bytes of one connection's requests that wait in line before it is held: some thousands of declarations, or a few
+/// large messages.
+const CONNECTION_LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// The frontend.
 #[derive(Debug)]
@@ -71,6 +75,9 @@ struct Connection {
     /// Bytes of messages on their way to the peer.
     unread_bytes: u64,
     paused: bool,
+    /// Bytes of its requests that wait in line, and whether it was told to hold.
+    waiting_bytes: u64,
+    held: bool,
     replies: Vec<Reply>,
     /// The session has ended; what belonged to it is being removed.
     ending: bool,
@@ -156,8 +163,11 @@ impl Frontend {
         }
         let conn = self.replying.pop_first()?;
         let connection = self.connections.get_mut(&conn)?;
-        let replies = std::mem::take(&mut connection.replies);
-        if matches!(replies.last(), Some(Reply::Disconnected | Reply::Refused(_))) {
+        let mut replies = std::mem::take(&mut connection.replies);
+        let is_last = |reply: &Reply| matches!(reply, Reply::Disconnected | Reply::Refused(_));
+        if let Some(last) = replies.iter().position(is_last) {
+            // What is said to all connections may have come behind it.
+            replies.truncate(last + 1);
             self.connections.remove(&conn);
         }
         Some((conn, replies))
@@ -192,7 +202,11 @@ impl Frontend {
                 guard: crate::shard::Guard::default(),
             }
         } else {
-            Input::Purge { token, queue }
+            Input::Purge {
+                token,
+                queue,
+                behind: false,
+            }
         });
     }
 
@@ -260,6 +274,8 @@ impl Frontend {
             channels_max,
             unread_bytes: 0,
             paused: false,
+            waiting_bytes: 0,
+            held: false,
             replies: Vec::new(),
             ending: false,
         };
@@ -292,20 +308,33 @@ impl Frontend {
 
     /// The connection ends once everything that it asked for before is done.
     fn disconnect(&mut self, conn: ConnId) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
         connection.ending = true;
         // It takes no more deliveries.
         self.to_shard.push_back(Input::Pause { conn, paused: true });
         let groups: Vec<GroupId> = connection.channels.values().copied().collect();
+        if groups.is_empty() {
+            self.end_connection(conn);
+        }
+        // The last of its channels ends the connection.
         for group in groups {
-            self.channels.get_mut(&group).expect("the channel is open").ending.get_or_insert(false);
+            self.channels
+                .get_mut(&group)
+                .expect("the channel is open")
+                .ending
+                .get_or_insert(false);
             self.end_if_done(group);
         }
-        self.end_connection_if_done(conn);
     }
 
     fn end_connection_if_done(&mut self, conn: ConnId) {
-        if self.connections.get(&conn).is_some_and(|connection| connection.ending && connection.channels.is_empty()) {
+        if self
+            .connections
+            .get(&conn)
+            .is_some_and(|connection| connection.ending && connection.channels.is_empty())
+        {
             self.end_connection(conn);
         }
     }
@@ -355,8 +384,12 @@ impl Frontend {
     }
 
     fn close_channel(&mut self, conn: ConnId, number: u16) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let Some(group) = connection.channels.get(&number).copied() else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
+        let Some(group) = connection.channels.get(&number).copied() else {
+            return;
+        };
         self.channels.get_mut(&group).expect("the channel is open").ending = Some(true);
         self.end_if_done(group);
     }
@@ -364,8 +397,13 @@ impl Frontend {
     /// A channel that is to end does, if nothing asked before waits: its consumers end, its deliveries return (G3). The
     /// answer says, too, that everything settled on it is durable (G2).
     fn end_if_done(&mut self, group: GroupId) {
-        let Some(channel) = self.channels.get(&group) else { return };
-        let Some(answered) = channel.ending.filter(|_| channel.waiting.is_none() && channel.backlog.is_empty()) else {
+        let Some(channel) = self.channels.get(&group) else {
+            return;
+        };
+        let Some(answered) = channel
+            .ending
+            .filter(|_| channel.waiting.is_none() && channel.backlog.is_empty())
+        else {
             return;
         };
         let (conn, number) = (channel.conn, channel.number);
@@ -388,11 +426,8 @@ impl Frontend {
         let channel = self.channels.get_mut(&group).expect("the channel is open");
         let consumers = std::mem::take(&mut channel.consumers);
         let mut returned = channel.deliveries.take_upto(0).expect("all of them");
-        self.backlog_bytes -= channel
-            .backlog
-            .drain(..)
-            .map(|request| backlog_bytes(&request))
-            .sum::<u64>();
+        let conn = channel.conn;
+        let forgotten: u64 = channel.backlog.drain(..).map(|request| backlog_bytes(&request)).sum();
         if let Some(transaction) = channel.transaction.take() {
             returned.extend(transaction.settles.into_iter().map(|(delivered, _)| delivered));
         }
@@ -403,7 +438,7 @@ impl Frontend {
         if !plant::is(Plant::ReturnedLostOnClose) {
             self.settle_all(returned, crate::api::Outcome::Requeue);
         }
-        self.update_blocked();
+        self.leave_line(conn, forgotten);
     }
 
     /// The channel fails: the peer is told, and nothing more is done on it.
@@ -441,6 +476,31 @@ impl Frontend {
             connection.paused = true;
             self.to_shard.push_back(Input::Pause { conn, paused: true });
         }
+    }
+
+    /// Requests of a connection wait in line. A peer that does not wait for answers is held back (G14).
+    fn join_line(&mut self, conn: ConnId, bytes: u64) {
+        self.backlog_bytes += bytes;
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.waiting_bytes += bytes;
+            if !connection.held && connection.waiting_bytes > CONNECTION_LINE_BYTES_MAX {
+                connection.held = true;
+                self.reply(conn, Reply::Hold);
+            }
+        }
+        self.update_blocked();
+    }
+
+    fn leave_line(&mut self, conn: ConnId, bytes: u64) {
+        self.backlog_bytes -= bytes;
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.waiting_bytes -= bytes;
+            if connection.held && connection.waiting_bytes <= CONNECTION_LINE_BYTES_MAX / 2 {
+                connection.held = false;
+                self.reply(conn, Reply::GoOn);
+            }
+        }
+        self.update_blocked();
     }
 
     fn update_blocked(&mut self) {

@@ -1,11 +1,11 @@
 //! A published message: checked, routed, handed to the shard.
 
-use crate::plant::{self, Plant};
 use super::Frontend;
 use super::channel::{CachedRoute, Channel};
 use crate::api::{Cause, ChannelReply, Object, Operation};
 use crate::catalog::DURATION_MS_MAX;
 use crate::message::{Message, Properties};
+use crate::plant::{self, Plant};
 use crate::shard::{GroupId, Input, Publish, Token};
 use std::sync::Arc;
 
@@ -56,6 +56,7 @@ impl Frontend {
             }
             return;
         }
+        channel.behind = true;
         let token = number.map(|number| Token::Publish(group, number));
         self.to_shard.push_back(Input::Publish { token, publish });
     }

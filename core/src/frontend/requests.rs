@@ -1,14 +1,12 @@
 //! What sessions ask on a channel.
 
-use crate::plant::{self, Plant};
 use super::channel::{Confirms, Delivered, Then, Transaction, Waiting};
 use super::{Asked, ConsumerAt, Frontend, backlog_bytes};
-use crate::api::{
-    Cause, ChannelReply, ChannelRequest, ConnId, DeliveryTag, Name, Object, Operation, Outcome,
-};
+use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, DeliveryTag, Name, Object, Operation, Outcome};
 use crate::catalog::{Change, QueueId};
 use crate::machine::Now;
 use crate::message::Table;
+use crate::plant::{self, Plant};
 use crate::shard::{ConsumerId, ConsumerSpec, GroupId, Guard, Input};
 use std::collections::BTreeMap;
 
@@ -23,9 +21,9 @@ impl Frontend {
             return;
         }
         if channel.waiting.is_some() {
-            self.backlog_bytes += backlog_bytes(&request);
+            let (conn, bytes) = (channel.conn, backlog_bytes(&request));
             channel.backlog.push_back(request);
-            self.update_blocked();
+            self.join_line(conn, bytes);
             return;
         }
         if let Err((operation, cause)) = self.perform(now, group, request) {
@@ -40,7 +38,8 @@ impl Frontend {
             && !channel.failed
             && let Some(request) = channel.backlog.pop_front()
         {
-            self.backlog_bytes -= backlog_bytes(&request);
+            let conn = channel.conn;
+            self.leave_line(conn, backlog_bytes(&request));
             if let Err((operation, cause)) = self.perform(now, group, request) {
                 self.fail(group, operation, cause);
             }
@@ -61,14 +60,35 @@ impl Frontend {
             R::TxSelect => self.tx_select(group)?,
             R::TxCommit => self.tx_commit(group)?,
             R::TxRollback => self.tx_rollback(group)?,
-            R::Consume { queue, consumer, no_ack, exclusive, arguments, reply } => {
-                let asked = Consume { queue, consumer, no_ack, exclusive, arguments, reply };
-                self.consume(group, asked).map_err(|cause| (Operation::Consume, cause))?;
+            R::Consume {
+                queue,
+                consumer,
+                no_ack,
+                exclusive,
+                arguments,
+                reply,
+            } => {
+                let asked = Consume {
+                    queue,
+                    consumer,
+                    no_ack,
+                    exclusive,
+                    arguments,
+                    reply,
+                };
+                self.consume(group, asked)
+                    .map_err(|cause| (Operation::Consume, cause))?;
             }
             R::Get { queue, no_ack } => {
                 let (queue, _) = self.find(group, &queue).map_err(|cause| (Operation::Get, cause))?;
                 let token = self.await_answer(group, Operation::Get, true, Then::Got { no_ack });
-                self.to_shard.push_back(Input::Get { token, queue, no_ack });
+                let behind = self.catch_up(group);
+                self.to_shard.push_back(Input::Get {
+                    token,
+                    queue,
+                    no_ack,
+                    behind,
+                });
             }
             topology => self.perform_on_topology(now, group, topology)?,
         }
@@ -76,16 +96,36 @@ impl Frontend {
     }
 
     /// Later requests wait; the shard's answer to the token is answered as `then` says.
-    pub(super) fn await_answer(&mut self, group: GroupId, operation: Operation, reply: bool, then: Then) -> crate::shard::Token {
+    pub(super) fn await_answer(
+        &mut self,
+        group: GroupId,
+        operation: Operation,
+        reply: bool,
+        then: Then,
+    ) -> crate::shard::Token {
         let channel = self.channels.get_mut(&group).expect("the channel is open");
         assert!(channel.waiting.is_none(), "one request at a time");
         channel.waiting = Some(Waiting { operation, reply, then });
         self.ask(Asked::Channel(group))
     }
 
-    pub(super) fn change(&mut self, group: GroupId, operation: Operation, change: Change, guard: Guard, reply: bool, then: Then) {
+    pub(super) fn change(
+        &mut self,
+        group: GroupId,
+        operation: Operation,
+        change: Change,
+        guard: Guard,
+        reply: bool,
+        then: Then,
+    ) {
         let token = self.await_answer(group, operation, reply, then);
         self.to_shard.push_back(Input::Change { token, change, guard });
+    }
+
+    /// Whether the next request has to wait for what the channel published before: it must see it (G11).
+    pub(super) fn catch_up(&mut self, group: GroupId) -> bool {
+        let channel = self.channels.get_mut(&group).expect("the channel is open");
+        std::mem::take(&mut channel.behind)
     }
 
     pub(super) fn say_if(&mut self, group: GroupId, reply: bool, what: ChannelReply) {
@@ -149,7 +189,14 @@ impl Frontend {
     }
 
     fn consume(&mut self, group: GroupId, asked: Consume) -> Result<(), Cause> {
-        let Consume { queue, consumer, no_ack, exclusive, arguments, reply } = asked;
+        let Consume {
+            queue,
+            consumer,
+            no_ack,
+            exclusive,
+            arguments,
+            reply,
+        } = asked;
         if arguments.value("x-priority").is_some() {
             return Err(Cause::NotImplemented {
                 feature: "consumer argument 'x-priority'".into(),

@@ -19,8 +19,23 @@ impl Frontend {
     ) -> Result<(), Refused> {
         use ChannelRequest as R;
         match request {
-            R::DeclareExchange { name, kind, passive, durable, auto_delete, internal, arguments, reply } => {
-                let flags = ExchangeFlags { passive, durable, auto_delete, internal, reply };
+            R::DeclareExchange {
+                name,
+                kind,
+                passive,
+                durable,
+                auto_delete,
+                internal,
+                arguments,
+                reply,
+            } => {
+                let flags = ExchangeFlags {
+                    passive,
+                    durable,
+                    auto_delete,
+                    internal,
+                    reply,
+                };
                 let declared = self.declare_exchange(group, name, &kind, flags, arguments);
                 declared.map_err(|cause| (Operation::DeclareExchange, cause))
             }
@@ -28,25 +43,85 @@ impl Frontend {
                 let deleted = self.delete_exchange(group, name, if_unused, reply);
                 deleted.map_err(|cause| (Operation::DeleteExchange, cause))
             }
-            R::Bind { destination, source, routing_key, arguments, reply } => {
-                self.bind(group, Binding { destination, source, routing_key, arguments, reply }, true)
-            }
-            R::Unbind { destination, source, routing_key, arguments, reply } => {
-                self.bind(group, Binding { destination, source, routing_key, arguments, reply }, false)
-            }
-            R::DeclareQueue { name, passive, durable, exclusive, auto_delete, arguments, reply } => {
-                let flags = QueueFlags { passive, durable, exclusive, auto_delete, reply };
+            R::Bind {
+                destination,
+                source,
+                routing_key,
+                arguments,
+                reply,
+            } => self.bind(
+                group,
+                Binding {
+                    destination,
+                    source,
+                    routing_key,
+                    arguments,
+                    reply,
+                },
+                true,
+            ),
+            R::Unbind {
+                destination,
+                source,
+                routing_key,
+                arguments,
+                reply,
+            } => self.bind(
+                group,
+                Binding {
+                    destination,
+                    source,
+                    routing_key,
+                    arguments,
+                    reply,
+                },
+                false,
+            ),
+            queues => self.perform_on_queue(now, group, queues),
+        }
+    }
+
+    fn perform_on_queue(&mut self, now: Now, group: GroupId, request: ChannelRequest) -> Result<(), Refused> {
+        use ChannelRequest as R;
+        match request {
+            R::DeclareQueue {
+                name,
+                passive,
+                durable,
+                exclusive,
+                auto_delete,
+                arguments,
+                reply,
+            } => {
+                let flags = QueueFlags {
+                    passive,
+                    durable,
+                    exclusive,
+                    auto_delete,
+                    reply,
+                };
                 let declared = self.declare_queue(now, group, name, flags, arguments);
                 declared.map_err(|cause| (Operation::DeclareQueue, cause))
             }
             R::PurgeQueue { name, reply } => {
-                let (queue, _) = self.find(group, &name).map_err(|cause| (Operation::PurgeQueue, cause))?;
+                let (queue, _) = self
+                    .find(group, &name)
+                    .map_err(|cause| (Operation::PurgeQueue, cause))?;
                 let token = self.await_answer(group, Operation::PurgeQueue, reply, Then::Purged);
-                self.to_shard.push_back(Input::Purge { token, queue });
+                let behind = self.catch_up(group);
+                self.to_shard.push_back(Input::Purge { token, queue, behind });
                 Ok(())
             }
-            R::DeleteQueue { name, if_unused, if_empty, reply } => {
-                let guard = Guard { unused: if_unused, empty: if_empty };
+            R::DeleteQueue {
+                name,
+                if_unused,
+                if_empty,
+                reply,
+            } => {
+                let guard = Guard {
+                    unused: if_unused,
+                    empty: if_empty,
+                };
                 let deleted = self.delete_queue(group, &name, guard, reply);
                 deleted.map_err(|cause| (Operation::DeleteQueue, cause))
             }
@@ -76,7 +151,12 @@ impl Frontend {
                 name: name.clone(),
             };
             present.then_some(()).ok_or_else(missing)?;
-            self.say_durably(group, Operation::DeclareExchange, flags.reply, ChannelReply::ExchangeDeclared);
+            self.say_durably(
+                group,
+                Operation::DeclareExchange,
+                flags.reply,
+                ChannelReply::ExchangeDeclared,
+            );
             return Ok(());
         }
         if name.is_empty() {
@@ -132,7 +212,13 @@ impl Frontend {
     }
 
     fn bind(&mut self, group: GroupId, asked: Binding, bind: bool) -> Result<(), Refused> {
-        let Binding { destination, source, routing_key, arguments, reply } = asked;
+        let Binding {
+            destination,
+            source,
+            routing_key,
+            arguments,
+            reply,
+        } = asked;
         let exchange = matches!(destination, Destination::Exchange(_));
         let operation = match (bind, exchange) {
             (true, false) => Operation::BindQueue,
@@ -240,12 +326,7 @@ impl Frontend {
         } = flags;
         if passive {
             let (queue, name) = self.find(group, &name)?;
-            self.channels.get_mut(&group).expect("open").last_queue = Some(name.clone());
-            let token = self.await_answer(group, Operation::DeclareQueue, reply, Then::Declared { name });
-            self.to_shard.push_back(Input::Count {
-                token,
-                queue: Some(queue),
-            });
+            self.count_declared(group, queue, name, reply);
             return Ok(());
         }
         let policy = Policy::parse(&arguments)?;
@@ -270,8 +351,7 @@ impl Frontend {
         if let Some(id) = self.catalog.queue_id(&vhost, &name) {
             self.find(group, &name)?;
             self.catalog.queue(id).expect("found by name").equivalent(&definition)?;
-            let token = self.await_answer(group, Operation::DeclareQueue, reply, Then::Declared { name });
-            self.to_shard.push_back(Input::Count { token, queue: Some(id) });
+            self.count_declared(group, id, name, reply);
             return Ok(());
         }
         if is_reserved(&name) && !generated {
@@ -300,11 +380,24 @@ impl Frontend {
         Ok(())
     }
 
+    /// The queue is there: its counts are the answer.
+    fn count_declared(&mut self, group: GroupId, queue: QueueId, name: Name, reply: bool) {
+        self.channels.get_mut(&group).expect("the channel is open").last_queue = Some(name.clone());
+        let token = self.await_answer(group, Operation::DeclareQueue, reply, Then::Declared { name });
+        let queue = Some(queue);
+        self.to_shard.push_back(Input::Count { token, queue });
+    }
+
     fn delete_queue(&mut self, group: GroupId, name: &Name, guard: Guard, reply: bool) -> Result<(), Cause> {
         let id = match self.find(group, name) {
             Ok((id, _)) => id,
             Err(Cause::NotFound { .. }) => {
-                self.say_durably(group, Operation::DeleteQueue, reply, ChannelReply::QueueDeleted { messages: 0 });
+                self.say_durably(
+                    group,
+                    Operation::DeleteQueue,
+                    reply,
+                    ChannelReply::QueueDeleted { messages: 0 },
+                );
                 return Ok(());
             }
             Err(cause) => return Err(cause),

@@ -7,9 +7,9 @@ pub mod record;
 pub mod recovery;
 pub mod superblock;
 
+use crate::disk::{Command, FileId, ReadId, WriteId};
 use crate::mark::{self, Mark};
 use crate::plant::{self, Plant};
-use crate::disk::{Command, FileId, ReadId, WriteId};
 use bytes::Bytes;
 use record::{ALIGN, Body, HEADER_BYTES, Header, Kind, Position, record_bytes};
 use std::collections::VecDeque;
@@ -151,21 +151,9 @@ impl Log {
         self.term
     }
 
-    /// Where the next record goes.
-    pub(crate) const fn end(&self) -> Position {
-        Position {
-            segment: self.active.segment,
-            offset: self.active.offset as u32,
-        }
-    }
-
     /// The segment being written.
     pub(crate) const fn active_segment(&self) -> u64 {
         self.active.segment
-    }
-
-    pub(crate) const fn sequence_next(&self) -> u64 {
-        self.sequence_next
     }
 
     /// Makes room for `bytes` of records (the sum of [`record_bytes`]) in one segment, rolling into the next if need be.
@@ -208,7 +196,11 @@ impl Log {
             kind,
             sequence,
             term: self.term,
-            synced: if plant::is(Plant::MarkClaimsTooMuch) { sequence - 1 } else { self.synced },
+            synced: if plant::is(Plant::MarkClaimsTooMuch) {
+                sequence - 1
+            } else {
+                self.synced
+            },
             body_bytes: body.len(),
         };
         let bytes = record_bytes(body.len());
@@ -282,7 +274,13 @@ impl Log {
         let id = self.write_id();
         let chunks = vec![Bytes::from(superblock.encode())];
         let (file, offset) = (FileId::Superblock, superblock.offset());
-        self.commands.push_back(Command::Write { id, file, offset, chunks, sync: false });
+        self.commands.push_back(Command::Write {
+            id,
+            file,
+            offset,
+            chunks,
+            sync: false,
+        });
     }
 
     /// The disk made writes durable. Whether that was the write in flight.

@@ -5,12 +5,12 @@
 //! already durable, the bytes here are **damaged**, and recovery names the place and halts; otherwise they are the
 //! **torn tail** of the writes that the crash cut off, none of which was ever confirmed, and the log goes on from here.
 
-use crate::plant::{self, Plant};
 use super::End;
 use super::record::{ALIGN, Header, Kind, Parsed, Position, parse};
 use super::superblock::FORMAT_VERSION;
 use crate::disk::FileId;
 use crate::node::HaltCause;
+use crate::plant::{self, Plant};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::BTreeMap;
 
@@ -130,14 +130,27 @@ impl Reader {
         let needed = super::record_bytes(super::SEGMENT_BODY_BYTES);
         if self.buffer.len() < needed && self.remaining() > 0 {
             let bytes = (needed as u64).min(self.remaining()) as u32;
-            return Some(Step::Read { segment: self.segment, offset: self.buffer.len() as u64, bytes });
+            return Some(Step::Read {
+                segment: self.segment,
+                offset: self.buffer.len() as u64,
+                bytes,
+            });
         }
         let damaged = |offset| {
             let what = "the first record of the segment is not whole";
-            HaltCause::Damaged { file: FileId::Segment(start.segment), offset, what }
+            HaltCause::Damaged {
+                file: FileId::Segment(start.segment),
+                offset,
+                what,
+            }
         };
         let checked = match parse(self.segment, &self.buffer) {
-            Parsed::Record(Header { kind: Kind::Segment, .. }, body) => check_segment(self.segment, body, self.length()),
+            Parsed::Record(
+                Header {
+                    kind: Kind::Segment, ..
+                },
+                body,
+            ) => check_segment(self.segment, body, self.length()),
             _ => Err(damaged(0)),
         };
         self.start = None;
@@ -148,6 +161,11 @@ impl Reader {
 
     /// The next record in order, or `None` to look again.
     fn follow(&mut self) -> Option<Step> {
+        if self.offset == 0
+            && let Err(cause) = self.check_present()
+        {
+            return Some(Step::Damaged(cause));
+        }
         if self.buffer.len() < self.wanted && self.remaining() > 0 {
             return Some(self.read());
         }
@@ -171,6 +189,26 @@ impl Reader {
     /// No record of an earlier life follows one of a later.
     fn takes(&self, term: u64) -> bool {
         term >= self.term || plant::is(Plant::RecoveryTrustsTerm)
+    }
+
+    /// A segment's file is made, durably and at its full length, before the one before it is sealed. So where the log
+    /// goes on in a file that is not there, or that has no room for its first record, the file was lost after that.
+    fn check_present(&self) -> Result<(), HaltCause> {
+        let length = self.length();
+        let new = self.sequence == 1 && self.segments.is_empty();
+        if new || length >= super::record_bytes(super::SEGMENT_BODY_BYTES) as u64 {
+            return Ok(());
+        }
+        let what = if self.segments.contains_key(&self.segment) {
+            "the file was cut short here"
+        } else {
+            "the segment is missing"
+        };
+        Err(HaltCause::Damaged {
+            file: FileId::Segment(self.segment),
+            offset: length,
+            what,
+        })
     }
 
     fn take(&mut self, header: Header) -> Step {
@@ -246,11 +284,7 @@ impl Reader {
         let proof = header.synced >= broken.sequence && header.sequence > broken.sequence;
         if proof && !plant::is(Plant::DamageIsTail) {
             let file = FileId::Segment(broken.at.segment);
-            let what = if broken.capacity == 0 {
-                "the segment is missing"
-            } else {
-                "the record that stood here is not whole"
-            };
+            let what = "the record that stood here is not whole";
             let offset = u64::from(broken.at.offset);
             return Some(Step::Damaged(HaltCause::Damaged { file, offset, what }));
         }
@@ -330,13 +364,26 @@ impl Reader {
 /// [`HaltCause::UnknownFormat`] if another version wrote it, [`HaltCause::Damaged`] if the file is too short.
 pub fn check_segment(segment: u64, body: &[u8], file_bytes: u64) -> Result<(), HaltCause> {
     let file = FileId::Segment(segment);
-    let version = body.get(..4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
+    let version = body
+        .get(..4)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u32::from_le_bytes);
     if version != Some(FORMAT_VERSION) {
-        return Err(HaltCause::UnknownFormat { file, version: version.unwrap_or(0) });
+        return Err(HaltCause::UnknownFormat {
+            file,
+            version: version.unwrap_or(0),
+        });
     }
-    let prepared = body.get(12..20).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+    let prepared = body
+        .get(12..20)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(u64::from_le_bytes);
     match prepared {
         Some(prepared) if prepared <= file_bytes => Ok(()),
-        _ => Err(HaltCause::Damaged { file, offset: file_bytes, what: "the file was cut short here" }),
+        _ => Err(HaltCause::Damaged {
+            file,
+            offset: file_bytes,
+            what: "the file was cut short here",
+        }),
     }
 }

@@ -9,8 +9,8 @@
 //! 48 u64 sequence of that manifest, 56 u64 zero
 //! ```
 
-use crate::mark::{self, Mark};
 use super::record::{Position, checksum};
+use crate::mark::{self, Mark};
 use crate::node::HaltCause;
 
 /// Distance of the two slots: no sector and no page holds both.

@@ -1,7 +1,5 @@
 //! Committed commands take effect.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use super::entry::{Command, Enqueue, Settle};
 use super::index::Index;
 use super::page::{Sequence, Slot};
@@ -10,7 +8,9 @@ use super::queue::Queue;
 use super::{Output, Shard, Token};
 use crate::catalog::{Applied, Change, DURATION_MS_MAX, QueueId};
 use crate::log::record::Position;
+use crate::mark::{self, Mark};
 use crate::message::Message;
+use crate::plant::{self, Plant};
 
 /// A page that must be in memory first.
 pub(super) struct Missing {
@@ -127,7 +127,11 @@ impl Shard {
             mark::hit(Mark::QueueGoneBeforeCommit);
             return;
         };
-        let time_ms = if plant::is(Plant::ExpiryByLocalClock) { self.now.wall.0 } else { time_ms };
+        let time_ms = if plant::is(Plant::ExpiryByLocalClock) {
+            self.now.wall.0
+        } else {
+            time_ms
+        };
         let ttl_ms = ttl_ms.into_iter().chain(queue.definition.policy.message_ttl_ms).min();
         let slot = Slot {
             at,
@@ -135,7 +139,11 @@ impl Shard {
             body_bytes: message.body().len() as u32,
             live: true,
             delivered: false,
-            expires_ms: ttl_ms.map_or(0, |ttl| time_ms.saturating_add(ttl.min(DURATION_MS_MAX)).max(1)),
+            expires_ms: match ttl_ms {
+                None => 0,
+                Some(0) => Slot::AT_ONCE,
+                Some(ttl) => time_ms.saturating_add(ttl.min(DURATION_MS_MAX)),
+            },
             message: Some(message.clone()),
         };
         let (bytes, logged) = (slot.bytes, slot.is_logged());
@@ -164,7 +172,9 @@ impl Shard {
                     self.drop_page(id, page);
                 } else {
                     let span = self.queues[&id].index.span(page, *first, *last);
-                    span.for_each(|sequence| drop(self.apply_settle_one(id, sequence)));
+                    span.for_each(|sequence| {
+                        self.apply_settle_one(id, sequence);
+                    });
                 }
             }
         }

@@ -7,8 +7,6 @@
 //! Manifest: varint time, varint next queue number, changes that rebuild the catalog (count, then each), then queues
 //! (count, then each: number, next sequence, pages), each page as in `put_page`.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use super::Shard;
 use super::index::Index;
 use super::page::{Page, Stored};
@@ -16,6 +14,8 @@ use crate::catalog::{Change, QueueId};
 use crate::encoding::{Reader, put_varint};
 use crate::log::record::{Body, Kind, Position, checksum, record_bytes};
 use crate::log::superblock::Superblock;
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use std::collections::BTreeMap;
 
 /// Bytes of a stored slot, at most.
@@ -29,6 +29,8 @@ pub(super) struct Checkpoint {
     pub(super) superblock: Superblock,
     /// Bytes that the log had written when the last checkpoint began.
     written_bytes: u64,
+    /// Bytes of messages that had left their segments by then.
+    freed_bytes: u64,
     /// Length of the durable manifest.
     manifest_bytes: u64,
     state: State,
@@ -60,6 +62,7 @@ impl Checkpoint {
         Self {
             superblock,
             written_bytes: 0,
+            freed_bytes: 0,
             manifest_bytes,
             state: State::Idle,
             active,
@@ -86,9 +89,8 @@ impl Shard {
     /// Starts a checkpoint if it is time and the state is that of a place in the log. Whether something was written.
     pub(super) fn start_checkpoint(&mut self) -> bool {
         self.note_segments();
-        let due = self.log.counters.written_bytes - self.checkpoint.written_bytes >= self.config.checkpoint_bytes;
         let last = self.stopping && !self.checkpoint.stopped;
-        if !self.checkpoint.is_idle() || !(due || last) || !self.batch.flying.is_empty() {
+        if !self.checkpoint.is_idle() || !(last || self.is_checkpoint_due()) || !self.batch.flying.is_empty() {
             return false;
         }
         let bound = self.checkpoint_bound();
@@ -109,14 +111,28 @@ impl Shard {
         self.space.begin_checkpoint();
         self.checkpoint.state = State::Manifest { at, sequence, bytes };
         self.checkpoint.written_bytes = self.log.counters.written_bytes;
+        self.checkpoint.freed_bytes = self.space.freed_bytes();
         self.log.submit();
         if plant::is(Plant::SuperblockEarly) {
             let manifest = Some((at, sequence));
             let Superblock { turn, .. } = self.checkpoint.superblock;
-            let early = Superblock { turn: turn + 1, term: self.log.term(), manifest };
+            let early = Superblock {
+                turn: turn + 1,
+                term: self.log.term(),
+                manifest,
+            };
             self.log.write_superblock_early(&early);
         }
         true
+    }
+
+    /// Whether a restart would have much to replay, or the disk would get much back: segments are freed by checkpoints
+    /// only. When there is nothing else to do, getting two segments back is enough.
+    fn is_checkpoint_due(&self) -> bool {
+        let written = self.log.counters.written_bytes - self.checkpoint.written_bytes;
+        let freed = self.space.freed_bytes() - self.checkpoint.freed_bytes;
+        let idle = self.batch.is_empty();
+        written + freed / 4 >= self.config.checkpoint_bytes || (idle && freed >= 2 * self.config.segment_bytes)
     }
 
     /// The checkpoint's next step once its last write is durable.

@@ -4,13 +4,13 @@
 //! Only places change: the message keeps its queue and its sequence. The old place is needed until a checkpoint that
 //! knows the new one is durable.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use super::Shard;
 use super::entry::put_message;
 use super::page::{MESSAGE_HEAD_BYTES, PAGE_SLOTS, Sequence};
 use crate::catalog::QueueId;
 use crate::log::record::{Body, HEADER_BYTES, Kind, Position, record_bytes};
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 
 /// A segment is copied when less than this share of it, in 256, is live.
 const SPARSE_SHARE: u64 = 64;

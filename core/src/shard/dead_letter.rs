@@ -3,15 +3,15 @@
 //! Its headers tell its story as with RabbitMQ: `x-death`, an array of tables, the newest death first, one for each
 //! queue and reason with a count; and `x-first-death-queue`, `-reason`, `-exchange`.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use super::entry::{Command, Enqueue};
 use super::page::Sequence;
 use super::queue::{Death, Dying};
 use super::{Publish, Shard};
 use crate::api::Name;
 use crate::catalog::{Definition, QueueId};
+use crate::mark::{self, Mark};
 use crate::message::{Message, OwnedProperties, Table, Value};
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 use std::sync::Arc;
 

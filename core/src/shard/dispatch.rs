@@ -1,16 +1,16 @@
 //! Ready messages go to whoever waits for them.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use super::entry::parse_message;
 use super::index::page_of;
-use super::page::{MESSAGE_HEAD_BYTES, Sequence};
+use super::page::{MESSAGE_HEAD_BYTES, Sequence, Slot};
 use super::queue::{Death, Dying, Head, Holder, Queue};
 use super::{ConsumerId, Delivery, Output, Shard};
 use crate::catalog::{Change, QueueId};
 use crate::disk::{FileId, ReadId};
 use crate::log::record::{Position, checksum};
+use crate::mark::{self, Mark};
 use crate::node::HaltCause;
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 
 /// Deliveries of one queue before others have their turn.
@@ -51,13 +51,15 @@ impl Shard {
             if let Turn::More = self.serve(id) {
                 self.active.insert(id);
             }
+            if let Some(queue) = self.queues.get_mut(&id) {
+                queue.seen = queue.index.next();
+            }
             self.schedule_expiry(id);
             if self.outputs.len() > ROUND_OUTPUTS {
                 break;
             }
         }
         self.active.append(&mut waiting);
-        self.trim_cache();
     }
 
     fn serve(&mut self, id: QueueId) -> Turn {
@@ -105,19 +107,29 @@ impl Shard {
 
     /// The next consumer, in turn, that may have a message.
     fn choose_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
+        let queue = &self.queues[&id];
+        let turn = queue.consumers.iter().position(|consumer| self.has_credit(*consumer))?;
         let queue = self.queues.get_mut(&id).expect("it is being served");
-        for _ in 0..queue.consumers.len() {
-            let next = queue.consumers.pop_front().expect("counted");
-            queue.consumers.push_back(next);
-            let consumer = &self.consumers[&next];
-            let group = &self.groups[&consumer.spec.group];
-            let full = consumer.unsettled >= consumer.spec.max.saturating_add(u32::from(plant::is(Plant::PrefetchOffByOne)))
-                || (!consumer.spec.no_ack && group.max.is_some_and(|max| group.unsettled >= max));
-            if !full && !self.paused.contains(&consumer.spec.conn) {
-                return Some(next);
-            }
-        }
-        None
+        queue.consumers.rotate_left(turn + 1);
+        queue.consumers.back().copied()
+    }
+
+    /// Whether somebody could take a message now.
+    fn waits_for(&self, id: QueueId) -> bool {
+        let queue = &self.queues[&id];
+        !queue.gets.is_empty() || queue.consumers.iter().any(|consumer| self.has_credit(*consumer))
+    }
+
+    fn has_credit(&self, id: ConsumerId) -> bool {
+        let consumer = &self.consumers[&id];
+        let group = &self.groups[&consumer.spec.group];
+        consumer.unsettled
+            < consumer
+                .spec
+                .max
+                .saturating_add(u32::from(plant::is(Plant::PrefetchOffByOne)))
+            && (consumer.spec.no_ack || group.max.is_none_or(|max| group.unsettled < max))
+            && !self.paused.contains(&consumer.spec.conn)
     }
 
     fn deliver(&mut self, id: QueueId, sequence: Sequence, taker: Option<ConsumerId>) {
@@ -191,12 +203,13 @@ impl Shard {
 
     /// Removes the head if its time is over. Whether it was.
     fn expired(&mut self, id: QueueId, sequence: Sequence) -> bool {
-        let queue = self.queues.get_mut(&id).expect("it is being served");
-        let expires_ms = queue.index.slot(sequence).expect("the head is in memory").expires_ms;
+        let slot = self.queues[&id].index.slot(sequence).expect("the head is in memory");
         let late = 1000 * u64::from(plant::is(Plant::ExpiryLate));
-        if expires_ms == 0 || expires_ms + late > self.time_ms {
+        let over = slot.expires_ms != 0 && slot.expires_ms + late <= self.time_ms;
+        if !over || (slot.expires_ms == Slot::AT_ONCE && sequence >= self.queues[&id].seen && self.waits_for(id)) {
             return false;
         }
+        let queue = self.queues.get_mut(&id).expect("it is being served");
         queue.take(sequence);
         self.counters.expired += 1;
         self.die(id, sequence, Death::Expired);
@@ -436,7 +449,7 @@ impl Shard {
             let Some(queue) = self.queues.get_mut(&id) else {
                 continue;
             };
-            let logged = queue.index.slot(sequence).is_some_and(super::page::Slot::is_logged);
+            let logged = queue.index.slot(sequence).is_some_and(Slot::is_logged);
             if logged && let Some(bytes) = queue.index.uncache(sequence) {
                 mark::hit(Mark::CacheEvicted);
                 self.cache.forget(bytes);

@@ -3,11 +3,11 @@
 //! An entry is varint time (wall ms), then commands to the end. A command is a tag byte and its fields; messages are
 //! preceded by their CRC32C and length (u32 each), so that each can be read and checked alone.
 
-use crate::plant::{self, Plant};
 use crate::catalog::{Change, QueueId};
 use crate::encoding::{Reader, put_varint};
 use crate::log::record::{Body, checksum};
 use crate::message::Message;
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 use std::sync::Arc;
 

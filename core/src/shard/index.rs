@@ -89,7 +89,10 @@ impl Index {
     /// The page of a message, if it must be loaded before the message can be settled by itself.
     pub(crate) fn missing_at(&self, sequence: Sequence) -> Option<u64> {
         let page = page_of(sequence);
-        self.pages.get(&page).is_some_and(|page| page.slots.is_none()).then_some(page)
+        self.pages
+            .get(&page)
+            .is_some_and(|page| page.slots.is_none())
+            .then_some(page)
     }
 
     /// The first page that must be loaded before these messages can be settled: pages that the range covers wholly go
@@ -99,14 +102,17 @@ impl Index {
             return self.missing_at(first);
         }
         let missing = |(page, whole): &(u64, bool)| !whole && self.pages[page].slots.is_none();
-        self.pages_in(first, last).into_iter().find(missing).map(|(page, _)| page)
+        self.pages_in(first, last)
+            .into_iter()
+            .find(missing)
+            .map(|(page, _)| page)
     }
 
     pub(crate) fn push(&mut self, slot: Slot) -> Sequence {
         let sequence = self.next;
         self.live += 1;
         self.body_bytes += u64::from(slot.body_bytes);
-        let page = self.pages.entry(page_of(sequence)).or_insert_with(Page::new);
+        let page = self.pages.entry(page_of(sequence)).or_insert_with(Page::in_memory);
         assert_eq!(usize::from(page.filled), slot_of(sequence), "pages are filled in order");
         page.push(slot);
         self.next += 1;

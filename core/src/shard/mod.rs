@@ -27,7 +27,7 @@ mod dead_letter;
 mod dispatch;
 pub(crate) mod entry;
 pub(crate) mod index;
-pub mod page;
+pub(crate) mod page;
 mod propose;
 pub(crate) mod queue;
 pub(crate) mod recover;
@@ -45,7 +45,7 @@ use checkpoint::Checkpoint;
 use compact::Compaction;
 use dispatch::Load;
 use page::Sequence;
-use propose::Batch;
+use propose::{Barrier, Batch};
 use queue::Queue;
 use space::Space;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -75,8 +75,8 @@ pub(crate) enum Input {
     Publish { token: Option<Token>, publish: Publish },
     /// Answered by [`Output::Changed`]. `guard` is checked when it is proposed.
     Change { token: Token, change: Change, guard: Guard },
-    /// Answered by [`Output::Purged`].
-    Purge { token: Token, queue: QueueId },
+    /// Answered by [`Output::Purged`]. With `behind`, after everything asked before it is applied; here and for gets.
+    Purge { token: Token, queue: QueueId, behind: bool },
     /// Answered by [`Output::Counted`], after everything asked before it is durable.
     Count { token: Token, queue: Option<QueueId> },
     /// Answered by [`Output::Consuming`].
@@ -88,7 +88,12 @@ pub(crate) enum Input {
     /// The consumer ends; what it holds stays unsettled.
     Cancel { consumer: ConsumerId },
     /// Answered by [`Output::Got`].
-    Get { token: Token, queue: QueueId, no_ack: bool },
+    Get {
+        token: Token,
+        queue: QueueId,
+        no_ack: bool,
+        behind: bool,
+    },
     /// Settles deliveries.
     Settle {
         queue: QueueId,
@@ -261,11 +266,31 @@ impl Shard {
         match input {
             Input::Publish { token, publish } => self.publish(token, publish),
             Input::Change { token, change, guard } => self.propose_change(token, change, guard),
-            Input::Purge { token, queue } => self.purge(token, queue),
+            Input::Purge {
+                token,
+                queue,
+                behind: true,
+            } => self.wait(Barrier::Purge { token, queue }),
+            Input::Purge {
+                token,
+                queue,
+                behind: false,
+            } => self.purge(token, queue),
             Input::Count { token, queue } => self.count(token, queue),
             Input::Consume { token, consumer, spec } => self.consume(token, consumer, spec),
             Input::Cancel { consumer } => self.cancel(consumer),
-            Input::Get { token, queue, no_ack } => self.get(token, queue, no_ack),
+            Input::Get {
+                token,
+                queue,
+                no_ack,
+                behind: true,
+            } => self.wait(Barrier::Get { token, queue, no_ack }),
+            Input::Get {
+                token,
+                queue,
+                no_ack,
+                behind: false,
+            } => self.get(token, queue, no_ack),
             Input::Settle {
                 queue,
                 sequences,
@@ -292,12 +317,19 @@ impl Shard {
         self.time_ms = self.time_ms.max(now.wall.0);
     }
 
-    /// The next effect for the frontend. Whatever the shard can do by itself is done before it says `None`.
+    /// The next effect for the frontend. Whatever the shard can do by itself is done before it says
+    /// `None`: nothing that is ready waits for anything but what [`Shard::deadline`] or the disk will bring (G15).
     pub(crate) fn poll(&mut self) -> Option<Output> {
         if self.outputs.is_empty() {
             self.fire_timers();
             self.dispatch();
+            // A turn may have left something to do, such as the dead letter of what expired in it.
+            while self.outputs.is_empty() && !self.active.is_empty() {
+                self.dispatch();
+            }
             self.flush();
+            self.trim_cache();
+            self.update_blocked();
         }
         self.outputs.pop_front()
     }
@@ -394,8 +426,16 @@ impl Shard {
             assert!(consumer.unsettled <= consumer.spec.max, "prefetch is kept");
         }
         for (id, group) in &self.groups {
-            let held: u32 = group.consumers.iter().filter_map(|id| self.consumers.get(id)).map(|one| one.unsettled).sum();
-            assert_eq!(held, group.unsettled, "a channel counts what its consumers hold: {id:?}");
+            let held: u32 = group
+                .consumers
+                .iter()
+                .filter_map(|id| self.consumers.get(id))
+                .map(|one| one.unsettled)
+                .sum();
+            assert_eq!(
+                held, group.unsettled,
+                "a channel counts what its consumers hold: {id:?}"
+            );
         }
         self.check_space();
     }

@@ -12,14 +12,14 @@ use crate::message::Message;
 
 /// Messages per page. At 40 bytes a slot in memory a page is 40 KB: small enough to load at once, large enough that
 /// ten million messages make ten thousand pages.
-pub const PAGE_SLOTS: usize = 1024;
+pub(crate) const PAGE_SLOTS: usize = 1024;
 
 /// A message's place in its queue: dense from 0 in order of arrival, never reused.
-pub type Sequence = u64;
+pub(crate) type Sequence = u64;
 
 /// One message of a queue.
 #[derive(Clone, Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Where its checksum and length lie in the log, before the message; [`Slot::IN_MEMORY`] if it is in memory only.
     pub at: Position,
     /// Length of the message.
@@ -30,7 +30,8 @@ pub struct Slot {
     pub live: bool,
     /// Was delivered, by this node since it started.
     pub delivered: bool,
-    /// Wall time in milliseconds from which it must not be delivered; 0 means never.
+    /// Wall time in milliseconds from which it must not be delivered; 0 means never, [`Slot::AT_ONCE`] at once or not
+    /// at all.
     pub expires_ms: u64,
     /// The message itself, while it is cached.
     pub message: Option<Message>,
@@ -38,7 +39,7 @@ pub struct Slot {
 
 /// Some consecutive messages of a queue.
 #[derive(Clone, Debug, Default)]
-pub struct Page {
+pub(crate) struct Page {
     /// The slots, if the page is in memory.
     pub slots: Option<Vec<Slot>>,
     /// Slots ever filled.
@@ -61,7 +62,7 @@ pub struct Page {
 
 /// A page in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub(crate) struct Stored {
     /// Where its bytes lie.
     pub at: Position,
     /// How many.
@@ -71,26 +72,27 @@ pub struct Stored {
 }
 
 /// Bytes beside each message in the log: its checksum and its length.
-pub const MESSAGE_HEAD_BYTES: u32 = 8;
+pub(crate) const MESSAGE_HEAD_BYTES: u32 = 8;
 
 impl Slot {
+    /// The expiry of a message whose time to live is 0: a consumer that waits may have it.
+    pub(crate) const AT_ONCE: u64 = 1;
     /// The place of a message that is not in the log.
-    pub const IN_MEMORY: Position = Position {
+    pub(crate) const IN_MEMORY: Position = Position {
         segment: u64::MAX,
         offset: 0,
     };
 
     /// Whether the message is in the log.
     #[must_use]
-    pub fn is_logged(&self) -> bool {
+    pub(crate) fn is_logged(&self) -> bool {
         self.at != Self::IN_MEMORY
     }
 }
 
 impl Page {
     /// An empty page, in memory.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn in_memory() -> Self {
         Self {
             slots: Some(Vec::new()),
             ..Self::default()
@@ -99,7 +101,7 @@ impl Page {
 
     /// Whether no slot is free.
     #[must_use]
-    pub const fn is_full(&self) -> bool {
+    pub(crate) const fn is_full(&self) -> bool {
         self.filled as usize == PAGE_SLOTS
     }
 
@@ -107,7 +109,7 @@ impl Page {
     ///
     /// # Panics
     /// If the page is full or not in memory.
-    pub fn push(&mut self, slot: Slot) {
+    pub(crate) fn push(&mut self, slot: Slot) {
         assert!(!self.is_full(), "the page has a free slot");
         self.filled += 1;
         self.live += 1;
@@ -127,7 +129,7 @@ impl Page {
     ///
     /// # Panics
     /// If the page is not in memory.
-    pub fn settle(&mut self, index: usize) -> Option<Slot> {
+    pub(crate) fn settle(&mut self, index: usize) -> Option<Slot> {
         let slot = self
             .slots
             .as_mut()
@@ -152,7 +154,7 @@ impl Page {
     }
 
     /// Moves a slot's message to another place of the log.
-    pub fn relocate(&mut self, index: usize, to: Position) {
+    pub(crate) fn relocate(&mut self, index: usize, to: Position) {
         let slot = &mut self.slots.as_mut().expect("a page is loaded before it changes")[index];
         let (from, bytes) = (slot.at.segment, slot.bytes);
         slot.at = to;
@@ -162,7 +164,7 @@ impl Page {
     }
 
     /// Forgets the cached message of a slot; its length if there was one.
-    pub fn uncache(&mut self, index: usize) -> Option<u32> {
+    pub(crate) fn uncache(&mut self, index: usize) -> Option<u32> {
         let slot = self.slots.as_mut()?.get_mut(index)?;
         slot.message.take()?;
         self.cached -= 1;
@@ -170,7 +172,7 @@ impl Page {
     }
 
     /// Keeps a loaded message of a live slot.
-    pub fn cache(&mut self, index: usize, message: Message) {
+    pub(crate) fn cache(&mut self, index: usize, message: Message) {
         let slot = &mut self.slots.as_mut().expect("the page is in memory")[index];
         assert!(slot.live && slot.message.is_none(), "loaded once, while live");
         slot.message = Some(message);
@@ -182,7 +184,7 @@ impl Page {
     /// # Panics
     /// If the page is not in memory, or holds messages that are not in the log.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let slots = self.slots.as_ref().expect("a page that changed is in memory");
         let mut to = Vec::with_capacity(slots.len() * 8 + 4);
         put_varint(&mut to, slots.len() as u64);
@@ -204,7 +206,7 @@ impl Page {
 
     /// Takes the slots from the stored form. `None` if the bytes are not of the form, or not of this page.
     #[must_use]
-    pub fn load(&mut self, bytes: &[u8]) -> Option<()> {
+    pub(crate) fn load(&mut self, bytes: &[u8]) -> Option<()> {
         let mut from = Reader::new(bytes);
         let count = from.count()?;
         if count != usize::from(self.filled) {

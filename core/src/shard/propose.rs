@@ -1,7 +1,5 @@
 //! Requests become commands, commands a batch, and a batch, when the disk is idle, an entry.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use super::entry::{Command, Enqueue, Settle};
 use super::queue::{Death, Get, Holder};
 use super::{Consumer, ConsumerId, ConsumerSpec, GroupId, Guard, Output, Publish, Shard, Token};
@@ -10,6 +8,8 @@ use crate::catalog::{Change, Overflow, QueueId};
 use crate::disk::WriteId;
 use crate::encoding::put_varint;
 use crate::log::record::{Body, Kind, Position};
+use crate::mark::{self, Mark};
+use crate::plant::{self, Plant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -84,12 +84,14 @@ pub(super) struct Flight {
     pub(super) bytes: u64,
 }
 
-/// Who waits for everything before to be durable.
+/// Who waits for everything before to be durable: what makes an operation linearizable (G11).
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Barrier {
     Count { token: Token, queue: Option<QueueId> },
     Commit { token: Token },
     Purged { token: Token, messages: u64 },
+    Purge { token: Token, queue: QueueId },
+    Get { token: Token, queue: QueueId, no_ack: bool },
 }
 
 impl Batch {
@@ -143,7 +145,6 @@ impl Shard {
             ttl_ms,
             message,
         };
-        let mut token = token;
         if plant::is(Plant::ConfirmEarly)
             && let Some(token) = token.take()
         {
@@ -475,7 +476,10 @@ impl Shard {
             );
         }
         // With the dead letters of what was refused.
-        self.batch.open.range_mut(first..).for_each(|proposal| proposal.joined = true);
+        self.batch
+            .open
+            .range_mut(first..)
+            .for_each(|proposal| proposal.joined = true);
         if self.batch.open.len() > first
             && let Some(last) = self.batch.open.back_mut()
         {
@@ -529,7 +533,7 @@ impl Shard {
     }
 
     /// Answers when everything proposed so far is applied.
-    fn wait(&mut self, barrier: Barrier) {
+    pub(super) fn wait(&mut self, barrier: Barrier) {
         let until = if self.batch.rejections.is_empty() {
             Until::Applied(self.proposed())
         } else {
@@ -581,6 +585,8 @@ impl Shard {
                     consumers,
                 });
             }
+            Barrier::Purge { token, queue } => self.purge(token, queue),
+            Barrier::Get { token, queue, no_ack } => self.get(token, queue, no_ack),
             Barrier::Commit { token } => self.output(Output::Committed { token }),
             Barrier::Purged { token, messages } => self.output(Output::Purged { token, messages }),
         }

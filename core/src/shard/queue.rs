@@ -1,12 +1,12 @@
 //! One queue at its leader: the index, and what dies with the leader: who holds what, who waits for what.
 
-use crate::plant::{self, Plant};
 use super::index::{Found, Index};
 use super::page::{Sequence, Slot};
 use super::{ConsumerId, Token};
 use crate::catalog::{Definition, Overflow, QueueId};
 use crate::disk::ReadId;
 use crate::machine::Time;
+use crate::plant::{self, Plant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A queue.
@@ -43,6 +43,8 @@ pub(crate) struct Queue {
     pub(crate) used_at: Time,
     /// When the head expires, as registered with the shard's timers.
     pub(crate) timer: Option<u64>,
+    /// Messages before this one had their chance to go to somebody who waits.
+    pub(crate) seen: Sequence,
     /// Had a consumer: auto-delete counts from then.
     pub(crate) consumed: bool,
 }
@@ -118,6 +120,7 @@ impl Queue {
             recovered: 0,
             used_at,
             timer: None,
+            seen: 0,
             consumed: false,
         };
         queue.lead();

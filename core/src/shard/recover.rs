@@ -4,8 +4,6 @@
 //! not with the backlog. Then the node takes a new term, durably and before anything is written under it, so that no
 //! record of an earlier life can be taken for one of this.
 
-use crate::mark::{self, Mark};
-use crate::plant::{self, Plant};
 use super::Shard;
 use super::checkpoint::{Checkpoint, Manifest};
 use super::entry::{Command as Entry, Decoded, decode_entry};
@@ -16,8 +14,10 @@ use crate::log::recovery::{Reader, Step};
 use crate::log::superblock::{FILE_BYTES, Superblock};
 use crate::log::{End, Log};
 use crate::machine::Now;
+use crate::mark::{self, Mark};
 use crate::message::Message;
 use crate::node::{Config, HaltCause, Recovery};
+use crate::plant::{self, Plant};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -59,7 +59,17 @@ pub(crate) enum Progress {
 }
 
 impl Recover {
-    pub(crate) fn new(config: Config, listing: Listing, now: Now) -> Self {
+    /// # Errors
+    /// [`HaltCause::Damaged`] if there are segments but no superblock: it is made before them (G17).
+    pub(crate) fn new(config: Config, listing: Listing, now: Now) -> Result<Self, HaltCause> {
+        if listing.superblock.is_none() && !listing.segments.is_empty() {
+            let what = "the file is missing, and there are segments that it should speak of";
+            return Err(HaltCause::Damaged {
+                file: FileId::Superblock,
+                offset: 0,
+                what,
+            });
+        }
         let empty = End {
             segment: 1,
             offset: 0,
@@ -88,7 +98,7 @@ impl Recover {
         if matches!(recover.stage, Stage::Prepare) {
             recover.prepare();
         }
-        recover
+        Ok(recover)
     }
 
     pub(crate) fn handle(&mut self, event: Event) -> Progress {
@@ -234,8 +244,7 @@ impl Recover {
     }
 
     fn ended(&mut self, end: End, torn: bool, term: u64) -> Result<(), HaltCause> {
-        if self.superblock.manifest.is_some() && self.manifest.is_none() {
-            let (at, _) = self.superblock.manifest.expect("checked");
+        if let Some((at, _)) = self.superblock.manifest.filter(|_| self.manifest.is_none()) {
             let (file, offset) = (FileId::Segment(at.segment), u64::from(at.offset));
             return Err(HaltCause::Damaged {
                 file,
@@ -352,6 +361,7 @@ impl Shard {
     fn restore(&mut self, manifest: Manifest, at: Position, bytes: u64) {
         self.time_ms = self.time_ms.max(manifest.time_ms);
         for change in &manifest.changes {
+            self.keep_vhost(change);
             let applied = self.catalog.apply(change);
             assert!(applied.is_ok(), "a catalog is rebuilt from its own changes");
         }
@@ -371,9 +381,20 @@ impl Shard {
         self.space.add(at.segment, bytes);
     }
 
+    /// A vhost that the configuration no longer names exists as long as the log speaks of it: what it holds was
+    /// confirmed (G1).
+    fn keep_vhost(&mut self, change: &Change) {
+        if let Some(vhost) = change.vhost() {
+            self.catalog.add_vhosts(std::slice::from_ref(vhost));
+        }
+    }
+
     /// Applies an entry's command again.
     fn replay(&mut self, time_ms: u64, command: Entry, at: Option<Position>) {
         self.time_ms = self.time_ms.max(time_ms);
+        if let Entry::Change(change) = &command {
+            self.keep_vhost(change);
+        }
         self.apply(time_ms, command, at, None);
         self.outputs.clear();
         self.trim_cache();

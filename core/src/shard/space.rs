@@ -4,8 +4,8 @@
 //! checkpoint, and everything from where replay begins. What a checkpoint makes obsolete is needed until that checkpoint
 //! is durable, for until then a restart uses the one before.
 
-use crate::plant::{self, Plant};
 use super::page::{MESSAGE_HEAD_BYTES, Page, Stored};
+use crate::plant::{self, Plant};
 use std::collections::BTreeMap;
 
 /// Bytes that a message occupies in its segment.
@@ -22,6 +22,8 @@ pub(crate) struct Space {
     /// To be subtracted when the checkpoint being written is durable; and for the one after.
     obsolete: Vec<(u64, u64)>,
     obsolete_next: Vec<(u64, u64)>,
+    /// Bytes that stopped being live, ever.
+    freed_bytes: u64,
 }
 
 impl Space {
@@ -32,6 +34,7 @@ impl Space {
     pub(super) fn remove(&mut self, segment: u64, bytes: u64) {
         let live = self.segments.get_mut(&segment).expect("added before");
         *live -= bytes;
+        self.freed_bytes += bytes;
         if *live == 0 {
             self.segments.remove(&segment);
         }
@@ -54,7 +57,9 @@ impl Space {
     /// A stored page was replaced or is gone: the next checkpoint will not refer to it.
     pub(super) fn obsolete(&mut self, stored: Option<Stored>) {
         if plant::is(Plant::PageReleasedEarly) {
-            stored.iter().for_each(|stored| self.remove(stored.at.segment, u64::from(stored.bytes)));
+            stored
+                .iter()
+                .for_each(|stored| self.remove(stored.at.segment, u64::from(stored.bytes)));
             return;
         }
         self.obsolete_next
@@ -96,7 +101,7 @@ impl Space {
             .map(|(segment, _)| *segment)
             .filter(dead)
             .collect();
-        dead.iter().for_each(|segment| drop(self.known.remove(segment)));
+        self.known.retain(|segment, _| dead.binary_search(segment).is_err());
         dead
     }
 
@@ -113,9 +118,9 @@ impl Space {
             .map(|(_, segment)| segment)
     }
 
-    /// Live bytes of one segment.
-    pub(super) fn live(&self, segment: u64) -> u64 {
-        self.segments.get(&segment).copied().unwrap_or(0)
+    /// Bytes that stopped being live since the start.
+    pub(super) const fn freed_bytes(&self) -> u64 {
+        self.freed_bytes
     }
 
     /// Segments, and live bytes in all of them.

@@ -1,6 +1,7 @@
 //! One connection that publishes.
 
 use super::report::Side;
+use super::timer::Timer;
 use super::wire::{self, Connection, Input, Template};
 use super::{LOOK, Plan, STALLED, STAMP_BYTES};
 use anyhow::{Result, bail};
@@ -107,6 +108,7 @@ impl Publisher {
         let start = Instant::now();
         let mut progress = Instant::now();
         let mut input = std::mem::take(&mut self.connection.input);
+        let mut timer = Timer::default();
         loop {
             let due = self.fill(start);
             if self.done() {
@@ -130,7 +132,8 @@ impl Publisher {
                     }
                     progress = Instant::now();
                 }
-                () = tokio::time::sleep_until(due.unwrap_or(Instant::now() + LOOK).into()) => {
+                rung = timer.until(due) => rung?,
+                () = tokio::time::sleep(LOOK) => {
                     if self.plan.failed.load(Ordering::Relaxed) {
                         bail!("given up because another connection failed");
                     }

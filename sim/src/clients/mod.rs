@@ -101,11 +101,18 @@ impl Clients {
             (Role::Consumer, plan.consumers),
             (Role::Meddler, plan.meddlers),
         ];
-        let alone = [(Role::Visitor, plan.visitors), (Role::Churner, plan.churners), (Role::Drainer, 1)];
+        let alone = [
+            (Role::Visitor, plan.visitors),
+            (Role::Churner, plan.churners),
+            (Role::Drainer, 1),
+        ];
         let mut clients = Vec::new();
         let mut links: usize = 0;
         let all = |roles: &[(Role, usize)]| -> Vec<Role> {
-            roles.iter().flat_map(|(role, count)| std::iter::repeat_n(*role, *count)).collect()
+            roles
+                .iter()
+                .flat_map(|(role, count)| std::iter::repeat_n(*role, *count))
+                .collect()
         };
         for (number, role) in all(&sharing).into_iter().enumerate() {
             let channel = 1 + (number % plan.channels) as u16;
@@ -114,7 +121,11 @@ impl Clients {
         }
         for role in all(&alone) {
             links += 1;
-            let channel = if role == Role::Churner { crate::observer::ROUGH } else { 1 };
+            let channel = if role == Role::Churner {
+                crate::observer::ROUGH
+            } else {
+                1
+            };
             clients.push(Client::new(role, links - 1, channel));
         }
         Self {
@@ -169,7 +180,11 @@ impl Clients {
         }
         let mut acts = Vec::new();
         let delay = rng.random_range(1..2 * self.plan.pace);
-        acts.push(Act::Later { client: at, generation, delay });
+        acts.push(Act::Later {
+            client: at,
+            generation,
+            delay,
+        });
         let drainer = self.clients[at].role == Role::Drainer;
         if self.healing && !drainer {
             // Everybody leaves but the drainer: what was held returns.
@@ -213,7 +228,9 @@ impl Clients {
 
     /// Replies come in.
     pub(crate) fn hear(&mut self, conn: ConnId, replies: Vec<Reply>) -> Vec<Act> {
-        let Some(link) = self.links.iter().position(|link| link.conn == Some(conn)) else { return Vec::new() };
+        let Some(link) = self.links.iter().position(|link| link.conn == Some(conn)) else {
+            return Vec::new();
+        };
         let mut drained = 0;
         let mut requests = Vec::new();
         for reply in replies {
@@ -221,21 +238,28 @@ impl Clients {
                 Reply::Blocked { .. } => self.links[link].blocked = true,
                 Reply::Unblocked => self.links[link].blocked = false,
                 Reply::Channel { channel, reply } => drained += self.hear_channel(link, channel, reply, &mut requests),
+                // These clients never have a mebibyte of requests in line.
+                Reply::Hold | Reply::GoOn => {}
                 Reply::Connected | Reply::Disconnected | Reply::Refused(_) | Reply::Failed(_) => {}
             }
         }
         if drained > 0 && !self.links[link].mute {
             requests.push(Request::Drained { bytes: drained });
         }
-        if requests.is_empty() { Vec::new() } else { vec![Act::Send { conn, requests }] }
+        if requests.is_empty() {
+            Vec::new()
+        } else {
+            vec![Act::Send { conn, requests }]
+        }
     }
 
     /// A reply on a channel: bytes of messages that it brought.
     fn hear_channel(&mut self, link: usize, channel: u16, reply: ChannelReply, requests: &mut Vec<Request>) -> u64 {
-        let mine = |client: &&mut Client| {
-            client.link == link && (client.channel == channel || client.role == Role::Visitor)
+        let mine =
+            |client: &&mut Client| client.link == link && (client.channel == channel || client.role == Role::Visitor);
+        let Some(client) = self.clients.iter_mut().find(mine) else {
+            return 0;
         };
-        let Some(client) = self.clients.iter_mut().find(mine) else { return 0 };
         let drained = match reply {
             ChannelReply::Closed if client.channel == channel => {
                 client.reset();
@@ -260,12 +284,20 @@ impl Clients {
         let mut requests = Vec::new();
         let conn = *link.conn.get_or_insert_with(|| {
             self.conn_next += 1;
-            requests.push(Request::Connect { vhost: "/".into(), user: "guest".into(), channels_max: 10 });
+            requests.push(Request::Connect {
+                vhost: "/".into(),
+                user: "guest".into(),
+                channels_max: 10,
+            });
             ConnId(self.conn_next - 1)
         });
         if !requests.is_empty() {
             let may = matches!(self.clients[at].role, Role::Consumer | Role::Meddler);
-            *link = Link { conn: Some(conn), mute: may && rng.random_range(0..1000) < self.plan.mute, blocked: false };
+            *link = Link {
+                conn: Some(conn),
+                mute: may && rng.random_range(0..1000) < self.plan.mute,
+                blocked: false,
+            };
         }
         let client = &mut self.clients[at];
         client.open = true;
@@ -276,7 +308,11 @@ impl Clients {
             client.publisher = self.publisher_next;
             self.publisher_next += 1;
         }
-        let mut asked = if role == Role::Visitor { Vec::new() } else { declarations(&self.plan) };
+        let mut asked = if role == Role::Visitor {
+            Vec::new()
+        } else {
+            declarations(&self.plan)
+        };
         asked.extend(self.beginnings(role, rng));
         // The last answer makes it ready.
         asked.push(requests::passive("dlq"));
@@ -308,7 +344,10 @@ impl Clients {
                 }
             }
             Role::Drainer => {
-                requests.push(ChannelRequest::Qos { count: 50, global: false });
+                requests.push(ChannelRequest::Qos {
+                    count: 50,
+                    global: false,
+                });
                 let names = (0..queues).map(|queue| self.plan.name(queue));
                 requests.extend(names.map(|name| consume(&name, format!("c-{name}"), false)));
             }
@@ -321,8 +360,14 @@ impl Clients {
     fn disconnect(&mut self, at: usize, acts: &mut Vec<Act>) {
         let number = self.clients[at].link;
         if let Some(conn) = std::mem::take(&mut self.links[number]).conn {
-            self.clients.iter_mut().filter(|client| client.link == number).for_each(Client::reset);
-            acts.push(Act::Send { conn, requests: vec![Request::Disconnect] });
+            self.clients
+                .iter_mut()
+                .filter(|client| client.link == number)
+                .for_each(Client::reset);
+            acts.push(Act::Send {
+                conn,
+                requests: vec![Request::Disconnect],
+            });
         }
     }
 
@@ -333,7 +378,12 @@ impl Clients {
             && client.role != Role::Visitor
         {
             client.closing = true;
-            acts.push(Act::Send { conn, requests: vec![Request::CloseChannel { channel: client.channel }] });
+            acts.push(Act::Send {
+                conn,
+                requests: vec![Request::CloseChannel {
+                    channel: client.channel,
+                }],
+            });
         }
     }
 
@@ -357,7 +407,10 @@ impl Clients {
         client.counts.clear();
         // Long enough between rounds for messages to expire and to be dead-lettered.
         let requests = names.iter().map(|name| on(1, requests::passive(name))).collect();
-        acts.push(Act::Send { conn: self.links[client.link].conn.expect("connected"), requests });
+        acts.push(Act::Send {
+            conn: self.links[client.link].conn.expect("connected"),
+            requests,
+        });
         if let Some(Act::Later { delay, .. }) = acts.first_mut() {
             *delay = 100 * MS;
         }
@@ -397,13 +450,20 @@ impl Client {
     fn reset(&mut self) {
         let fresh = Self::new(self.role, self.link, self.channel);
         let visit = std::mem::take(&mut self.visit);
-        *self = Self { generation: self.generation, crowded: self.crowded, visit, ..fresh };
+        *self = Self {
+            generation: self.generation,
+            crowded: self.crowded,
+            visit,
+            ..fresh
+        };
     }
 
     /// Takes a reply; how many bytes of message it brought.
     fn hear(&mut self, reply: ChannelReply) -> u64 {
         match reply {
-            ChannelReply::Deliver { tag, message, consumer, .. } => {
+            ChannelReply::Deliver {
+                tag, message, consumer, ..
+            } => {
                 self.heard += 1;
                 if !consumer.ends_with('!') {
                     self.held.push_back(tag);
@@ -422,7 +482,9 @@ impl Client {
                 self.held.clear();
                 self.recovering -= 1;
             }
-            ChannelReply::Confirm { tag, multiple: true, .. } => {
+            ChannelReply::Confirm {
+                tag, multiple: true, ..
+            } => {
                 self.unconfirmed = self.unconfirmed.split_off(&(tag + 1));
             }
             ChannelReply::Confirm { tag, .. } => drop(self.unconfirmed.remove(&tag)),

@@ -14,12 +14,22 @@ pub(super) fn settle(channel: u16, tag: u64, multiple: bool, outcome: Outcome) -
 
 pub(super) fn consume(queue: &str, consumer: String, no_ack: bool) -> ChannelRequest {
     let (queue, consumer) = (queue.into(), Name::from(consumer));
-    ChannelRequest::Consume { queue, consumer, no_ack, exclusive: false, arguments: Table::default(), reply: true }
+    ChannelRequest::Consume {
+        queue,
+        consumer,
+        no_ack,
+        exclusive: false,
+        arguments: Table::default(),
+        reply: true,
+    }
 }
 
 pub(super) fn publish(exchange: &str, key: &str, ttl_ms: Option<u64>, body: &[u8], mandatory: bool) -> ChannelRequest {
     let expiration = ttl_ms.map(|ttl| ttl.to_string().into());
-    let properties = OwnedProperties { expiration, ..OwnedProperties::default() };
+    let properties = OwnedProperties {
+        expiration,
+        ..OwnedProperties::default()
+    };
     let message = Message::new(exchange, key.as_bytes(), &properties.to_vec(), body);
     ChannelRequest::Publish { message, mandatory }
 }
@@ -34,13 +44,33 @@ pub(super) struct Flags {
 }
 
 pub(super) fn queue(name: &str, flags: Flags, arguments: Vec<(Name, Value)>) -> ChannelRequest {
-    let Flags { passive, durable, exclusive, auto_delete } = flags;
+    let Flags {
+        passive,
+        durable,
+        exclusive,
+        auto_delete,
+    } = flags;
     let (name, arguments) = (name.into(), Table(arguments));
-    ChannelRequest::DeclareQueue { name, passive, durable, exclusive, auto_delete, arguments, reply: true }
+    ChannelRequest::DeclareQueue {
+        name,
+        passive,
+        durable,
+        exclusive,
+        auto_delete,
+        arguments,
+        reply: true,
+    }
 }
 
 pub(super) fn passive(name: &str) -> ChannelRequest {
-    queue(name, Flags { passive: true, ..Flags::default() }, Vec::new())
+    queue(
+        name,
+        Flags {
+            passive: true,
+            ..Flags::default()
+        },
+        Vec::new(),
+    )
 }
 
 pub(super) fn exchange(name: &str, kind: &str) -> ChannelRequest {
@@ -68,7 +98,11 @@ pub(super) fn bind(queue: &str, source: &str, key: &str) -> ChannelRequest {
 
 /// The exchanges and queues of the run.
 pub(super) fn declarations(plan: &Plan) -> Vec<ChannelRequest> {
-    let mut requests = vec![exchange("dlx", "fanout"), exchange("fan", "fanout"), exchange("topic", "topic")];
+    let mut requests = vec![
+        exchange("dlx", "fanout"),
+        exchange("fan", "fanout"),
+        exchange("topic", "topic"),
+    ];
     for (number, kind) in plan.queues.iter().enumerate() {
         let name = plan.name(number);
         requests.push(declare(plan, number));
@@ -91,7 +125,14 @@ fn declare(plan: &Plan, number: usize) -> ChannelRequest {
         Kind::Bounded { length } => put("x-max-length", Value::I64(length as i64)),
         Kind::Refusing { length, letters } => {
             put("x-max-length", Value::I64(length as i64));
-            put("x-overflow", Value::from(if letters { "reject-publish-dlx" } else { "reject-publish" }));
+            put(
+                "x-overflow",
+                Value::from(if letters {
+                    "reject-publish-dlx"
+                } else {
+                    "reject-publish"
+                }),
+            );
         }
         Kind::Plain | Kind::Transient | Kind::Dead => {}
     }
@@ -105,5 +146,12 @@ fn declare(plan: &Plan, number: usize) -> ChannelRequest {
         }
     }
     let durable = kind != Kind::Transient;
-    queue(&plan.name(number), Flags { durable, ..Flags::default() }, arguments)
+    queue(
+        &plan.name(number),
+        Flags {
+            durable,
+            ..Flags::default()
+        },
+        arguments,
+    )
 }

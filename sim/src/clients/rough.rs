@@ -38,8 +38,23 @@ impl Clients {
         self.clients[at].visit.mine.push(auto.clone());
         let mut requests = super::requests::declarations(&self.plan);
         let durable = rng.random_bool(0.5);
-        requests.push(queue("", Flags { exclusive: true, durable, ..Flags::default() }, Vec::new()));
-        requests.push(queue(&auto, Flags { auto_delete: true, ..Flags::default() }, Vec::new()));
+        requests.push(queue(
+            "",
+            Flags {
+                exclusive: true,
+                durable,
+                ..Flags::default()
+            },
+            Vec::new(),
+        ));
+        requests.push(queue(
+            &auto,
+            Flags {
+                auto_delete: true,
+                ..Flags::default()
+            },
+            Vec::new(),
+        ));
         requests.push(consume(&auto, "auto!".into(), true));
         requests.push(passive("dlq"));
         requests
@@ -65,7 +80,10 @@ impl Clients {
             1..5 => {
                 let name = visit.mine[rng.random_range(0..visit.mine.len())].clone();
                 let request = on(1, self.wild("", &name, rng, ledger));
-                acts.push(Act::Send { conn, requests: vec![request] });
+                acts.push(Act::Send {
+                    conn,
+                    requests: vec![request],
+                });
             }
             _ => {}
         }
@@ -76,7 +94,13 @@ impl Clients {
         let id = self.message_next;
         self.message_next += 1;
         let bytes = rng.random_range(8..self.plan.body_max.max(9));
-        ledger.published(id, Published { bytes, ..Published::default() });
+        ledger.published(
+            id,
+            Published {
+                bytes,
+                ..Published::default()
+            },
+        );
         publish(exchange, key, None, &body(id, bytes), false)
     }
 
@@ -89,7 +113,17 @@ impl Clients {
             self.clients[at].crowded = true;
             for number in 0..self.plan.crowd {
                 let name = format!("crowd-{number}");
-                requests.push(on(channel, queue(&name, Flags { durable: true, ..Flags::default() }, Vec::new())));
+                requests.push(on(
+                    channel,
+                    queue(
+                        &name,
+                        Flags {
+                            durable: true,
+                            ..Flags::default()
+                        },
+                        Vec::new(),
+                    ),
+                ));
                 requests.push(on(channel, self.wild("", &name, rng, ledger)));
             }
         }
@@ -112,20 +146,45 @@ impl Clients {
         let (routing_key, arguments) = (Name::from("k"), Table::default());
         match rng.random_range(0..20) {
             0..3 => {
-                let flags = Flags { durable: rng.random_bool(0.7), auto_delete: rng.random_bool(0.2), ..Flags::default() };
+                let flags = Flags {
+                    durable: rng.random_bool(0.7),
+                    auto_delete: rng.random_bool(0.2),
+                    ..Flags::default()
+                };
                 let lease = (Name::from("x-expires"), Value::I64(rng.random_range(1..60)));
                 let arguments = if rng.random_bool(0.3) { vec![lease] } else { Vec::new() };
                 queue(&one, flags, arguments)
             }
             3 => exchange(&source, ["fanout", "direct", "topic"][rng.random_range(0..3)]),
             4..7 => bind(&one, &source, "k"),
-            7 => ChannelRequest::Bind { destination, source: source.into(), routing_key, arguments, reply },
-            8 => ChannelRequest::Unbind { destination, source: source.into(), routing_key, arguments, reply },
+            7 => ChannelRequest::Bind {
+                destination,
+                source: source.into(),
+                routing_key,
+                arguments,
+                reply,
+            },
+            8 => ChannelRequest::Unbind {
+                destination,
+                source: source.into(),
+                routing_key,
+                arguments,
+                reply,
+            },
             9 => {
                 let (if_unused, if_empty) = (rng.random_bool(0.3), rng.random_bool(0.3));
-                ChannelRequest::DeleteQueue { name: one.into(), if_unused, if_empty, reply }
+                ChannelRequest::DeleteQueue {
+                    name: one.into(),
+                    if_unused,
+                    if_empty,
+                    reply,
+                }
             }
-            10 => ChannelRequest::DeleteExchange { name: source.into(), if_unused: rng.random_bool(0.3), reply },
+            10 => ChannelRequest::DeleteExchange {
+                name: source.into(),
+                if_unused: rng.random_bool(0.3),
+                reply,
+            },
             11 => {
                 self.clients[at].numbers += 1;
                 consume(&one, format!("x{}!", self.clients[at].numbers), true)
@@ -136,9 +195,15 @@ impl Clients {
             }
             13 => {
                 self.clients[at].gets.push_back(false);
-                ChannelRequest::Get { queue: one.into(), no_ack: false }
+                ChannelRequest::Get {
+                    queue: one.into(),
+                    no_ack: false,
+                }
             }
-            14 => ChannelRequest::PurgeQueue { name: one.into(), reply },
+            14 => ChannelRequest::PurgeQueue {
+                name: one.into(),
+                reply,
+            },
             15..18 => self.wild("", &one, rng, ledger),
             _ => self.wild(&source, "k", rng, ledger),
         }

@@ -16,7 +16,9 @@ impl Clients {
     /// One message to queues of the run, or to nowhere.
     fn message(&mut self, at: usize, transaction: Option<u64>, rng: &mut ChaCha8Rng, ledger: &mut Ledger) -> Request {
         let plan = &self.plan;
-        let live: Vec<usize> = (0..plan.queues.len()).filter(|queue| !plan.queues[*queue].is_grave()).collect();
+        let live: Vec<usize> = (0..plan.queues.len())
+            .filter(|queue| !plan.queues[*queue].is_grave())
+            .collect();
         let id = self.message_next;
         self.message_next += 1;
         let one = live[rng.random_range(0..live.len())];
@@ -34,8 +36,22 @@ impl Clients {
         client.order += 1;
         let (publisher, order) = (client.publisher, client.order);
         let mandatory = unroutable || rng.random_bool(0.1);
-        ledger.published(id, Published { publisher, order, queues, bytes, ttl_ms, transaction, ..Published::default() });
-        on(client.channel, publish(exchange, &key, ttl_ms, &body(id, bytes), mandatory))
+        ledger.published(
+            id,
+            Published {
+                publisher,
+                order,
+                queues,
+                bytes,
+                ttl_ms,
+                transaction,
+                ..Published::default()
+            },
+        );
+        on(
+            client.channel,
+            publish(exchange, &key, ttl_ms, &body(id, bytes), mandatory),
+        )
     }
 
     pub(super) fn publish(&mut self, at: usize, rng: &mut ChaCha8Rng, acts: &mut Vec<Act>, ledger: &mut Ledger) {
@@ -50,7 +66,10 @@ impl Clients {
             requests.push(self.message(at, None, rng, ledger));
         }
         if !requests.is_empty() {
-            acts.push(Act::Send { conn: self.conn(at), requests });
+            acts.push(Act::Send {
+                conn: self.conn(at),
+                requests,
+            });
         }
     }
 
@@ -69,14 +88,30 @@ impl Clients {
         let channel = client.channel;
         for _ in 0..rng.random_range(0..8) {
             let Some(tag) = client.held.pop_front() else { break };
-            let outcome = [Outcome::Ack, Outcome::Ack, Outcome::Ack, Outcome::Requeue, Outcome::Reject][rng.random_range(0..5)];
+            let outcome = [
+                Outcome::Ack,
+                Outcome::Ack,
+                Outcome::Ack,
+                Outcome::Requeue,
+                Outcome::Reject,
+            ][rng.random_range(0..5)];
             client.pledged.push(tag);
             requests.push(settle(channel, tag, false, outcome));
         }
         client.deciding = true;
         let commits = rng.random_bool(0.8);
-        requests.push(on(channel, if commits { ChannelRequest::TxCommit } else { ChannelRequest::TxRollback }));
-        acts.push(Act::Send { conn: self.conn(at), requests });
+        requests.push(on(
+            channel,
+            if commits {
+                ChannelRequest::TxCommit
+            } else {
+                ChannelRequest::TxRollback
+            },
+        ));
+        acts.push(Act::Send {
+            conn: self.conn(at),
+            requests,
+        });
     }
 
     pub(super) fn consume(&mut self, at: usize, rng: &mut ChaCha8Rng, acts: &mut Vec<Act>) {
@@ -86,7 +121,11 @@ impl Clients {
         let client = &mut self.clients[at];
         let channel = client.channel;
         let mut requests = Vec::new();
-        let works = if client.recovering > 0 { 0 } else { rng.random_range(0..20) };
+        let works = if client.recovering > 0 {
+            0
+        } else {
+            rng.random_range(0..20)
+        };
         for _ in 0..works {
             let Some(tag) = client.held.pop_front() else { break };
             if rng.random_range(0..1000) < forgetful {
@@ -135,10 +174,16 @@ impl Clients {
         let client = &mut self.clients[at];
         let channel = client.channel;
         let request = match rng.random_range(0..40) {
-            0 => ChannelRequest::PurgeQueue { name: Name::from(queue), reply: true },
+            0 => ChannelRequest::PurgeQueue {
+                name: Name::from(queue),
+                reply: true,
+            },
             1..4 => passive(&queue),
             4 => ChannelRequest::Recover { reply: true },
-            _ => ChannelRequest::Get { queue: Name::from(queue), no_ack: rng.random_bool(0.3) },
+            _ => ChannelRequest::Get {
+                queue: Name::from(queue),
+                no_ack: rng.random_bool(0.3),
+            },
         };
         let mut requests = Vec::new();
         while client.recovering == 0

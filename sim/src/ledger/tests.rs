@@ -7,12 +7,25 @@ const HOLDER: u64 = 7;
 /// Queue 0 plain, 1 with dead letters after 50 ms, 2 where they go.
 fn ledger() -> Ledger {
     let queues = vec![Kind::Plain, Kind::Expiring { ttl_ms: 50 }, Kind::Dead];
-    Ledger::new(&Plan { queues, graves: vec![None, Some(2), None], ..Plan::draw(1) })
+    Ledger::new(&Plan {
+        queues,
+        graves: vec![None, Some(2), None],
+        ..Plan::draw(1)
+    })
 }
 
 fn publish(ledger: &mut Ledger, id: u64, queues: &[usize], confirm: bool) {
     let queues = queues.to_vec();
-    ledger.published(id, Published { publisher: 1, order: id, queues, bytes: 20, ..Published::default() });
+    ledger.published(
+        id,
+        Published {
+            publisher: 1,
+            order: id,
+            queues,
+            bytes: 20,
+            ..Published::default()
+        },
+    );
     ledger.arrived(id);
     if confirm {
         ledger.confirmed(0, 1000, 1, id, true);
@@ -26,7 +39,16 @@ fn deliver(ledger: &mut Ledger, queue: usize, id: u64, step: u64, redelivered: b
 
 fn deliver_at(ledger: &mut Ledger, queue: usize, body: &[u8], step: u64, redelivered: bool, wall_ms: u64) {
     ledger.order.begin(step, false);
-    ledger.delivered(&Seen { at: step, step, wall_ms, queue, body, redelivered, no_ack: false, holder: HOLDER });
+    ledger.delivered(&Seen {
+        at: step,
+        step,
+        wall_ms,
+        queue,
+        body,
+        redelivered,
+        no_ack: false,
+        holder: HOLDER,
+    });
     ledger.step_over(step);
 }
 
@@ -161,7 +183,16 @@ fn transactions_are_all_or_nothing() {
         let mut ledger = ledger();
         for id in [1, 2] {
             let transaction = Some(5);
-            ledger.published(id, Published { queues: vec![0], bytes: 20, transaction, order: id, ..Published::default() });
+            ledger.published(
+                id,
+                Published {
+                    queues: vec![0],
+                    bytes: 20,
+                    transaction,
+                    order: id,
+                    ..Published::default()
+                },
+            );
         }
         ledger
     };
@@ -190,7 +221,16 @@ fn a_transaction_publishes_and_settles_together() {
     let mut ledger = ledger();
     publish(&mut ledger, 1, &[0], true);
     deliver(&mut ledger, 0, 1, 2, false);
-    ledger.published(2, Published { queues: vec![1], bytes: 20, transaction: Some(5), order: 2, ..Published::default() });
+    ledger.published(
+        2,
+        Published {
+            queues: vec![1],
+            bytes: 20,
+            transaction: Some(5),
+            order: 2,
+            ..Published::default()
+        },
+    );
     ledger.settles_later(5, 0, 1);
     ledger.commit_asked(5);
     ledger.crashed();

@@ -105,6 +105,8 @@ pub struct Session {
     /// Announced body sizes of unfinished messages, in bytes.
     unfinished_bytes: u64,
     flow: Flow,
+    /// Too many of its requests wait in line.
+    held: bool,
     timers: Timers,
     out: Outgoing,
     effects: VecDeque<SessionOutput>,
@@ -161,6 +163,7 @@ impl Session {
             channels: Channels::default(),
             unfinished_bytes: 0,
             flow: Flow::default(),
+            held: false,
             timers: Timers::new(now),
             out: Outgoing::default(),
             effects: VecDeque::new(),
@@ -172,7 +175,7 @@ impl Session {
     /// not take its output, or an answer is pending without which its bytes cannot be understood.
     #[must_use]
     pub fn paused(&self) -> bool {
-        self.blocking() || self.waits() || self.out.pending_bytes() > limits::OUTPUT_BYTES_MAX as u64
+        self.blocking() || self.held || self.waits() || self.out.pending_bytes() > limits::OUTPUT_BYTES_MAX as u64
     }
 
     /// Whether the connection is in use: its handshake is over and it is not closing.
@@ -336,7 +339,7 @@ impl Session {
         bytes
     }
 
-    /// Ends the channel or the connection, as the error's code says.
+    /// Ends the channel or the connection, as the error's code says, and nobody else's (G16).
     fn fail(&mut self, now: Now, channel: u16, error: Error) {
         if channel == 0 || error.code.ends_connection() || self.phase != Phase::Open {
             self.close(now, &error);

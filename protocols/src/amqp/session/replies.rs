@@ -23,6 +23,8 @@ impl Session {
                         self.left();
                     }
                 }
+                Reply::Hold => self.held = true,
+                Reply::GoOn => self.held = false,
                 Reply::Blocked { reason } => {
                     self.flow.blocked = Some(reason);
                 }
