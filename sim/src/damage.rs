@@ -4,35 +4,16 @@
 //! of the superblock, whole files, and bytes that mean nothing. The last synced records, with nothing behind them, look
 //! the same whether a crash or the disk took them; no format can tell.
 
-use crate::disk::Disk;
+use crate::disk::{Disk, File};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
+use std::collections::BTreeSet;
 use waystation_core::disk::FileId;
 use waystation_core::log::record::{ALIGN, HEADER_BYTES, Parsed, parse, record_bytes};
 use waystation_core::log::superblock::SLOT_BYTES;
 
 /// Bytes damaged at once.
 const RANGE_MAX: usize = 2048;
-
-/// What was done to a file, and how to undo it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Patch {
-    pub(crate) file: FileId,
-    harm: Harm,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Harm {
-    Bytes {
-        offset: usize,
-        before: Vec<u8>,
-        after: Vec<u8>,
-    },
-    /// The file ends early; the rest of it.
-    Cut { length: usize, rest: Vec<u8> },
-    /// The file is gone; all of it.
-    Removed { bytes: Vec<u8> },
-}
 
 /// A record's place in a file.
 struct Span {
@@ -64,7 +45,7 @@ impl Disk {
         let (start, end) = self.place(file, rng)?;
         let before = self.files[&file].durable[start..end].to_vec();
         let after = harmed(&before, rng);
-        (before != after).then(|| self.patch(file, start, before, after))
+        (before != after).then(|| self.patch(file, start, &after))
     }
 
     /// One slot only: both at once are a lost disk.
@@ -76,7 +57,7 @@ impl Disk {
         let start = slot + rng.random_range(0..64);
         let before = self.files[&FileId::Superblock].durable.get(start..start + 1)?.to_vec();
         let after = vec![before[0] ^ 1 << rng.random_range(0..8)];
-        Some(self.patch(FileId::Superblock, start, before, after))
+        Some(self.patch(FileId::Superblock, start, &after))
     }
 
     /// Whether records of other files prove that all of this file's were durable.
@@ -125,75 +106,38 @@ impl Disk {
         (allowed && start < end && !spans.iter().any(|span| proof(&span))).then_some((start, end))
     }
 
-    fn patch(&mut self, file: FileId, offset: usize, before: Vec<u8>, after: Vec<u8>) -> String {
-        let held = self.files.get_mut(&file).expect("it was chosen");
+    /// Something is about to be done to a file.
+    fn harm(&mut self, file: FileId) -> &mut File {
+        self.pristine.get_or_insert_with(|| self.files.clone());
+        self.damaged.insert(file);
+        self.files.get_mut(&file).expect("it was chosen")
+    }
+
+    fn patch(&mut self, file: FileId, offset: usize, after: &[u8]) -> String {
+        let held = self.harm(file);
         for bytes in [&mut held.durable, &mut held.seen] {
-            bytes[offset..offset + after.len()].copy_from_slice(&after);
+            bytes[offset..offset + after.len()].copy_from_slice(after);
         }
-        let what = format!("{} bytes of {file} at {offset}", after.len());
-        self.patches.push(Patch {
-            file,
-            harm: Harm::Bytes { offset, before, after },
-        });
-        what
+        format!("{} bytes of {file} at {offset}", after.len())
     }
 
     fn cut(&mut self, file: FileId, length: usize) -> String {
-        let held = self.files.get_mut(&file).expect("it was chosen");
-        let rest = held.durable.split_off(length);
+        let held = self.harm(file);
+        held.durable.truncate(length);
         held.seen.truncate(length);
-        self.patches.push(Patch {
-            file,
-            harm: Harm::Cut { length, rest },
-        });
         format!("{file} was cut to {length} bytes")
     }
 
     fn remove(&mut self, file: FileId) -> String {
-        let bytes = self.files.remove(&file).expect("it was chosen").durable;
-        self.patches.push(Patch {
-            file,
-            harm: Harm::Removed { bytes },
-        });
+        self.harm(file);
+        self.files.remove(&file);
         format!("{file} was removed")
     }
 
-    /// Undoes all damage that was not overwritten, as a backup would. The files concerned.
-    pub(crate) fn repair(&mut self) -> Vec<FileId> {
-        let patches = std::mem::take(&mut self.patches);
-        let files = patches.iter().map(|patch| patch.file).collect();
-        for Patch { file, harm } in patches.into_iter().rev() {
-            match harm {
-                Harm::Removed { bytes } => {
-                    let held = self.files.entry(file).or_default();
-                    held.seen.clone_from(&bytes);
-                    held.durable = bytes;
-                }
-                Harm::Cut { length, rest } => {
-                    if let Some(held) = self.files.get_mut(&file).filter(|held| held.durable.len() == length) {
-                        held.durable.extend(&rest);
-                        held.seen.extend(&rest);
-                    }
-                }
-                Harm::Bytes { offset, before, after } => {
-                    let Some(held) = self.files.get_mut(&file) else {
-                        continue;
-                    };
-                    for bytes in [&mut held.durable, &mut held.seen] {
-                        undo(bytes, offset, &before, &after);
-                    }
-                }
-            }
-        }
-        files
-    }
-}
-
-fn undo(bytes: &mut [u8], offset: usize, before: &[u8], after: &[u8]) {
-    for (at, (before, after)) in before.iter().zip(after).enumerate() {
-        if let Some(byte) = bytes.get_mut(offset + at).filter(|byte| **byte == *after) {
-            *byte = *before;
-        }
+    /// Undoes all damage, as a backup would. The files concerned.
+    pub(crate) fn repair(&mut self) -> BTreeSet<FileId> {
+        self.files = self.pristine.take().unwrap_or_else(|| std::mem::take(&mut self.files));
+        std::mem::take(&mut self.damaged)
     }
 }
 
@@ -237,7 +181,6 @@ fn spans(file: FileId, bytes: &[u8]) -> Vec<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::File;
     use rand::SeedableRng;
 
     #[test]

@@ -1,6 +1,5 @@
 //! A disk of sectors. What was not synced when the power fails survives sector by sector, or does not.
 
-use crate::damage::Patch;
 use bytes::Bytes;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -19,17 +18,22 @@ pub(crate) struct File {
     pub(crate) unsynced: BTreeSet<usize>,
 }
 
+/// Files by name.
+pub(crate) type Files = BTreeMap<FileId, File>;
+
 /// The disk.
 #[derive(Debug, Default)]
 pub struct Disk {
-    pub(crate) files: BTreeMap<FileId, File>,
+    pub(crate) files: Files,
     /// Files with unsynced sectors, or that were.
     touched: BTreeSet<FileId>,
     /// Prepared when the preparation ends; a crash before leaves the file as it was.
     preparing: VecDeque<Command>,
     writing: VecDeque<Command>,
-    /// Damage done and not yet undone.
-    pub(crate) patches: Vec<Patch>,
+    /// Files with damage that is not undone.
+    pub(crate) damaged: BTreeSet<FileId>,
+    /// While there is damage: what the files would be without. Every command is done to both.
+    pub(crate) pristine: Option<Files>,
     /// What the disk did.
     pub counters: Counters,
 }
@@ -85,8 +89,8 @@ impl Disk {
                 Some(Job::Write)
             }
             Command::Delete { file } => {
-                self.files.remove(&file);
-                self.patches.retain(|patch| patch.file != file);
+                self.images().for_each(|files| drop(files.remove(&file)));
+                self.forget_damage(file);
                 None
             }
             Command::Read { .. } => unreachable!("reads are held until they are due"),
@@ -131,32 +135,50 @@ impl Disk {
             } => {
                 let bytes = chunks.concat();
                 self.counters.bytes += bytes.len() as u64;
-                self.files.entry(file).or_default().write(offset as usize, &bytes);
-                self.touched.insert(file);
+                self.write(file, offset, &bytes);
                 sync.then(|| self.sync(id))
             }
             other => unreachable!("{other:?} is not queued"),
         }
     }
 
+    /// The files as they are, and as they would be.
+    fn images(&mut self) -> impl Iterator<Item = &mut Files> {
+        std::iter::once(&mut self.files).chain(self.pristine.as_mut())
+    }
+
+    /// The file is gone, or begins anew: what it was does not matter.
+    fn forget_damage(&mut self, file: FileId) {
+        if self.damaged.remove(&file) && self.damaged.is_empty() {
+            self.pristine = None;
+        }
+    }
+
+    fn write(&mut self, file: FileId, offset: u64, bytes: &[u8]) {
+        self.images()
+            .for_each(|files| files.entry(file).or_default().write(offset as usize, bytes));
+        self.touched.insert(file);
+    }
+
     fn prepare(&mut self, file: FileId, bytes: usize, recycle: Option<u64>) {
-        let mut made = File {
-            seen: vec![0; bytes],
-            durable: vec![0; bytes],
-            ..File::default()
-        };
-        if let Some(number) = recycle {
-            let id = FileId::Segment(number);
-            self.patches.retain(|patch| patch.file != id);
-            if let Some(old) = self.files.remove(&id) {
+        for files in self.images() {
+            let mut made = File {
+                seen: vec![0; bytes],
+                durable: vec![0; bytes],
+                ..File::default()
+            };
+            if let Some(old) = recycle.and_then(|number| files.remove(&FileId::Segment(number))) {
                 made = old;
                 made.seen.resize(bytes, 0);
                 made.durable.resize(bytes, 0);
             }
+            files.insert(file, made);
         }
-        self.patches.retain(|patch| patch.file != file);
         self.touched.insert(file);
-        self.files.insert(file, made);
+        recycle
+            .into_iter()
+            .for_each(|number| self.forget_damage(FileId::Segment(number)));
+        self.forget_damage(file);
     }
 
     /// Reads, short at the end of the file.
@@ -178,36 +200,37 @@ impl Disk {
                 file, offset, chunks, ..
             } = command
             {
-                self.files
-                    .entry(file)
-                    .or_default()
-                    .write(offset as usize, &chunks.concat());
-                self.touched.insert(file);
+                self.write(file, offset, &chunks.concat());
             }
         }
         self.preparing.clear();
         for id in std::mem::take(&mut self.touched) {
-            let Some(file) = self.files.get_mut(&id) else { continue };
-            for sector in std::mem::take(&mut file.unsynced) {
-                if rng.random_range(0..256) < survival {
-                    self.counters.kept += 1;
-                    file.settle(sector);
-                } else {
-                    self.counters.lost += 1;
-                    file.revert(sector);
+            let mut sectors = BTreeSet::new();
+            self.images()
+                .filter_map(|files| files.get_mut(&id))
+                .for_each(|file| sectors.append(&mut file.unsynced));
+            for sector in sectors {
+                let kept = rng.random_range(0..256) < survival;
+                self.counters.kept += u64::from(kept);
+                self.counters.lost += u64::from(!kept);
+                for file in self.images().filter_map(|files| files.get_mut(&id)) {
+                    if kept { file.settle(sector) } else { file.revert(sector) }
                 }
             }
-            let bytes = file.durable.len();
-            file.seen.truncate(bytes);
+            for file in self.images().filter_map(|files| files.get_mut(&id)) {
+                let bytes = file.durable.len();
+                file.seen.truncate(bytes);
+            }
         }
     }
 
     fn sync(&mut self, upto: WriteId) -> Event {
         self.counters.syncs += 1;
         for id in std::mem::take(&mut self.touched) {
-            let Some(file) = self.files.get_mut(&id) else { continue };
-            for sector in std::mem::take(&mut file.unsynced) {
-                file.settle(sector);
+            for file in self.images().filter_map(|files| files.get_mut(&id)) {
+                std::mem::take(&mut file.unsynced)
+                    .into_iter()
+                    .for_each(|sector| file.settle(sector));
             }
         }
         Event::Durable { upto }
@@ -226,7 +249,7 @@ impl File {
 
     /// A sector becomes durable.
     fn settle(&mut self, sector: usize) {
-        let start = sector * SECTOR;
+        let start = (sector * SECTOR).min(self.seen.len());
         let end = (start + SECTOR).min(self.seen.len());
         if self.durable.len() < end {
             self.durable.resize(end, 0);

@@ -397,13 +397,15 @@ impl Ledger {
                 );
             }
         }
-        self.counters.order_checks += self.order.checks();
-        if let Some((queue, id, before)) = self.order.step_over() {
-            self.fail(
-                "G5",
-                at,
-                format!("queue {queue}: message {id} was delivered, but message {before} was before it"),
-            );
+        let verdict = self.order.step_over();
+        self.counters.order_checks += verdict.orders;
+        self.counters.count_checks += verdict.counts;
+        verdict
+            .gone
+            .into_iter()
+            .for_each(|(queue, id)| self.purged_durably(queue, id));
+        if let Some((guarantee, queue, what)) = verdict.broken {
+            self.fail(guarantee, at, format!("queue {queue}: {what}"));
         }
     }
 
@@ -681,3 +683,6 @@ pub fn body(id: u64, bytes: usize) -> Vec<u8> {
 fn is_body(id: u64, bytes: usize, seen: &[u8]) -> bool {
     seen.len() == bytes.max(8) && seen[8..].iter().copied().eq(filler(id, bytes))
 }
+
+#[cfg(test)]
+mod tests;

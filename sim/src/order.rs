@@ -19,6 +19,9 @@ struct Queue {
     /// Certainly ready when a purge was asked for, and not delivered since.
     purging: BTreeMap<u64, u64>,
     purges: u32,
+    /// The answers of this step.
+    purged: Option<u64>,
+    counts: Vec<(u64, u64)>,
 }
 
 /// Plain queues, in order.
@@ -28,7 +31,6 @@ pub struct Order {
     /// The step under way.
     step: u64,
     blurred: bool,
-    checks: u64,
 }
 
 impl Order {
@@ -41,7 +43,6 @@ impl Order {
             queues,
             step: 0,
             blurred: false,
-            checks: 0,
         }
     }
 
@@ -123,40 +124,19 @@ impl Order {
         }
     }
 
-    /// It was answered: messages that must have been in it, which are gone for good, or why the answer is wrong.
-    ///
-    /// # Errors
-    /// What is wrong with the count.
-    pub fn purge_answered(&mut self, queue: usize, messages: u64) -> Result<Vec<u64>, String> {
-        let Some(queue) = &mut self.queues[queue] else {
-            return Ok(Vec::new());
-        };
-        queue.purges = queue.purges.saturating_sub(1);
-        let gone: Vec<u64> = std::mem::take(&mut queue.purging).into_values().collect();
-        self.checks += 1;
-        if messages < gone.len() as u64 {
-            return Err(format!(
-                "a purge took {messages}, but at least {} were ready",
-                gone.len()
-            ));
+    /// It was answered: what it took is compared at the end of the step.
+    pub fn purge_answered(&mut self, queue: usize, messages: u64) {
+        if let Some(queue) = &mut self.queues[queue] {
+            queue.purges = queue.purges.saturating_sub(1);
+            queue.purged = Some(messages);
         }
-        Ok(gone)
     }
 
-    /// A count of ready messages, asked for in step `asked`, was answered.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn counted(&mut self, queue: usize, asked: u64, messages: u64) -> Result<u64, String> {
-        let Some(queue) = self.queues[queue].as_ref().filter(|_| !self.blurred) else {
-            return Ok(0);
-        };
-        let least = queue.ready.values().filter(|(_, since)| *since < asked).count() as u64;
-        let most = queue.next - queue.settled_durably.min(queue.next);
-        if messages < least || messages > most {
-            return Err(format!("a count of {messages}, but {least} to {most} are ready"));
+    /// A count of ready messages, asked for in step `asked`, was answered: it is compared at the end of the step.
+    pub fn counted(&mut self, queue: usize, asked: u64, messages: u64) {
+        if let Some(queue) = &mut self.queues[queue] {
+            queue.counts.push((asked, messages));
         }
-        Ok(1)
     }
 
     pub(crate) fn crashed(&mut self) {
@@ -165,35 +145,138 @@ impl Order {
             queue.purging.clear();
             queue.purges = 0;
             queue.furthest = None;
+            queue.purged = None;
+            queue.counts.clear();
         }
     }
 
-    pub(crate) fn checks(&self) -> u64 {
-        let delivered = self
-            .queues
-            .iter()
-            .flatten()
-            .filter(|queue| queue.furthest.is_some() && !self.blurred);
-        delivered.count() as u64
-    }
-
-    /// The step is over: a message that was delivered before one that was certainly ready, and that one.
-    pub(crate) fn step_over(&mut self) -> Option<(usize, u64, u64)> {
-        let mut broken = None;
+    /// The step is over: whatever was to leave in it has left.
+    pub fn step_over(&mut self) -> Verdict {
+        let mut verdict = Verdict::default();
+        let (blurred, step) = (self.blurred, self.step);
         for (number, queue) in self.queues.iter_mut().enumerate() {
             let Some(queue) = queue else { continue };
-            let Some((furthest, id)) = queue.furthest.take() else {
-                continue;
-            };
-            if self.blurred {
+            let counts = std::mem::take(&mut queue.counts);
+            let purged = queue.purged.take();
+            let furthest = queue.furthest.take();
+            if let Some(messages) = purged {
+                let gone = std::mem::take(&mut queue.purging);
+                if messages < gone.len() as u64 {
+                    let what = format!("a purge took {messages}, but at least {} were ready", gone.len());
+                    verdict.broken = Some(("G11", number, what));
+                }
+                verdict.gone.extend(gone.into_values().map(|id| (number, id)));
+            }
+            if blurred {
                 continue;
             }
-            let before = queue.ready.range(..furthest).map(|(_, one)| one);
-            let skipped = before.filter(|(_, since)| *since < self.step).map(|(id, _)| *id).next();
-            if let Some(skipped) = skipped {
-                broken = Some((number, id, skipped));
+            for (asked, messages) in counts {
+                verdict.counts += 1;
+                let least = queue.ready.values().filter(|(_, since)| *since < asked).count() as u64;
+                let most = queue.next - queue.settled_durably.min(queue.next);
+                if messages < least || messages > most {
+                    verdict.broken = Some((
+                        "G11",
+                        number,
+                        format!("a count of {messages}, but {least} to {most} are ready"),
+                    ));
+                }
+            }
+            let Some((place, id)) = furthest else { continue };
+            verdict.orders += 1;
+            let skipped = queue
+                .ready
+                .range(..place)
+                .map(|(_, one)| one)
+                .find(|(_, since)| *since < step);
+            if let Some((before, _)) = skipped {
+                let what = format!("message {id} was delivered, but message {before} was before it");
+                verdict.broken = Some(("G5", number, what));
             }
         }
-        broken
+        verdict
+    }
+}
+
+/// What a step showed.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// The guarantee, the queue, and what was wrong.
+    pub broken: Option<(&'static str, usize, String)>,
+    /// Messages that a purge took for good.
+    pub gone: Vec<(usize, u64)>,
+    /// Counts compared.
+    pub counts: u64,
+    /// Queues whose order was compared.
+    pub orders: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages 1, 2 and 3 came in this order and are ready since step 1.
+    fn three() -> Order {
+        let mut order = Order::new(&[Kind::Plain]);
+        order.begin(1, false);
+        for id in 1..=3 {
+            order.arrived(0, id, false);
+            order.ready(0, id, 1);
+        }
+        assert!(order.step_over().broken.is_none());
+        order
+    }
+
+    fn guarantee(order: &mut Order) -> Option<&'static str> {
+        order.step_over().broken.map(|(guarantee, ..)| guarantee)
+    }
+
+    #[test]
+    fn what_is_skipped_is_found() {
+        let mut order = three();
+        order.begin(2, false);
+        order.delivered(0, 2);
+        assert_eq!(guarantee(&mut order), Some("G5"));
+        // Both left in one step: their order is not seen.
+        let mut order = three();
+        order.begin(2, false);
+        order.delivered(0, 2);
+        order.delivered(0, 1);
+        assert_eq!(guarantee(&mut order), None);
+    }
+
+    #[test]
+    fn a_returned_message_has_its_old_place() {
+        let mut order = three();
+        order.begin(2, false);
+        order.delivered(0, 1);
+        order.ready(0, 1, 2);
+        assert_eq!(guarantee(&mut order), None);
+        order.begin(3, false);
+        order.delivered(0, 2);
+        assert_eq!(guarantee(&mut order), Some("G5"));
+        let mut blurred = three();
+        blurred.begin(2, true);
+        blurred.delivered(0, 3);
+        assert_eq!(guarantee(&mut blurred), None);
+    }
+
+    #[test]
+    fn counts_and_purges_are_compared() {
+        for (messages, expected) in [(2, Some("G11")), (3, None), (4, Some("G11"))] {
+            let mut order = three();
+            order.begin(3, false);
+            order.counted(0, 2, messages);
+            assert_eq!(guarantee(&mut order), expected, "{messages}");
+        }
+        let mut order = three();
+        order.begin(2, false);
+        order.purge_asked(0);
+        order.purge_answered(0, 2);
+        assert_eq!(guarantee(&mut order), Some("G11"));
+        let mut order = three();
+        order.purge_asked(0);
+        order.purge_answered(0, 3);
+        assert_eq!(order.step_over().gone, [(0, 1), (0, 2), (0, 3)]);
     }
 }

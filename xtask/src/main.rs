@@ -1,4 +1,4 @@
-//! Automation: `cargo xtask test` sets up what the tests need and runs all of them.
+//! Automation: `cargo xtask test` sets up what the tests need and runs all of them; `cargo xtask sim` runs the simulator.
 
 mod broker;
 mod run;
@@ -14,12 +14,22 @@ use tally::Tally;
 
 const USAGE: &str = "\
 usage: cargo xtask test [--only STEP]... [--skip STEP]...
+       cargo xtask sim [ARGUMENTS OF waystation-sim]...
 
 Runs every test of the project, installing what it needs, and ends with one line: N passed, N failed.
 Steps:";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("sim", arguments)) = arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        return match steps::simulate(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     match chosen_steps(&arguments) {
         Ok(steps) => test(&steps),
         Err(error) => {

@@ -17,7 +17,7 @@ pub(crate) struct Step {
     pub(crate) run: fn() -> Result<Tally>,
 }
 
-/// All steps: cheap ones first, and the simulator's, when there is one, after the unit tests.
+/// All steps: cheap ones first.
 pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "fmt",
@@ -44,6 +44,11 @@ pub(crate) const STEPS: &[Step] = &[
         name: "unit",
         about: "unit tests of the workspace",
         run: || cargo_test(&["test", "--workspace", "--exclude", "waystation-tests", "--no-fail-fast"]),
+    },
+    Step {
+        name: "sim",
+        about: "the simulator: a minute of seeds, each with crashes, damage and failing disks",
+        run: || Ok(Tally::one(simulate(&SIM_CAMPAIGN.map(String::from)).is_ok())),
     },
     Step {
         name: "build",
@@ -104,6 +109,15 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
 ];
+
+/// What `cargo xtask test` runs of the simulator.
+const SIM_CAMPAIGN: [&str; 5] = ["coverage", "--seconds", "60", "--seeds", "1000000"];
+
+/// Runs the release simulator, with coverage marks and planted bugs compiled in.
+pub(crate) fn simulate(arguments: &[String]) -> Result<()> {
+    let mut command = cargo(&["run", "--release", "--quiet", "--package", "waystation-sim", "--features", "marks,plants", "--"]);
+    must(command.args(arguments))
+}
 
 fn cargo_test(arguments: &[&str]) -> Result<Tally> {
     let (success, output) = shown_and_kept(&mut cargo(arguments))?;

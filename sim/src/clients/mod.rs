@@ -237,9 +237,9 @@ impl Clients {
             match reply {
                 Reply::Blocked { .. } => self.links[link].blocked = true,
                 Reply::Unblocked => self.links[link].blocked = false,
+                Reply::Channel { channel, reply } => drained += self.hear_channel(link, channel, reply, &mut requests),
                 // These clients never have a mebibyte of requests in line.
                 Reply::Hold | Reply::GoOn => {}
-                Reply::Channel { channel, reply } => drained += self.hear_channel(link, channel, reply, &mut requests),
                 Reply::Connected | Reply::Disconnected | Reply::Refused(_) | Reply::Failed(_) => {}
             }
         }
