@@ -50,8 +50,10 @@ fn headers_are_matched_as_the_binding_says() {
     let one = [("n", Value::I32(1))];
     let both = [("n", Value::I64(1)), ("t", Value::from("x"))];
     let with_x = [("x-n", Value::I32(1)), ("t", Value::from("x"))];
-    type Case<'a> = (&'a str, &'a [(&'a str, Value)], bool);
-    let bindings: [(&str, Vec<(&str, Value)>, Vec<Case<'_>>); 6] = [
+    type Fields<'a> = [(&'a str, Value)];
+    type Case<'a> = (&'a str, &'a Fields<'a>, bool);
+    type Binding<'a> = (&'a str, Vec<(&'a str, Value)>, Vec<Case<'a>>);
+    let bindings: [Binding<'_>; 6] = [
         (
             "all",
             vec![("n", Value::I32(1)), ("t", Value::from("x"))],
