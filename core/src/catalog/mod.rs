@@ -422,43 +422,58 @@ impl Vhost {
     }
 
     fn unbind(&mut self, source: &Name, key: &BindingKey) {
+        if self.drop_binding(source, key) {
+            self.remove_exchange(source);
+        }
+    }
+
+    /// Removes a binding; whether its source goes with it: an auto-delete exchange whose last binding it was.
+    fn drop_binding(&mut self, source: &Name, key: &BindingKey) -> bool {
         let Some(exchange) = self.exchanges.get_mut(source) else {
-            return;
+            return false;
         };
         if !exchange.unbind(key) {
-            return;
+            return false;
         }
         let emptied = exchange.definition.auto_delete && exchange.bindings.is_empty();
+        self.forget_bound(source, key);
+        emptied
+    }
+
+    fn forget_bound(&mut self, source: &Name, key: &BindingKey) {
         if let Some(bound) = self.bound.get_mut(&key.destination) {
             bound.remove(&(source.clone(), key.clone()));
             if bound.is_empty() {
                 self.bound.remove(&key.destination);
             }
         }
-        if emptied {
-            self.remove_exchange(source);
-        }
     }
 
+    /// Removes an exchange, and those that go with it. A list, not a recursion: clients make chains of any length.
     fn remove_exchange(&mut self, name: &Name) {
-        let Some(exchange) = self.exchanges.remove(name) else {
-            return;
-        };
-        for key in exchange.bindings.keys() {
-            if let Some(bound) = self.bound.get_mut(&key.destination) {
-                bound.remove(&(name.clone(), key.clone()));
-                if bound.is_empty() {
-                    self.bound.remove(&key.destination);
-                }
+        let mut going = vec![name.clone()];
+        while let Some(name) = going.pop() {
+            let Some(exchange) = self.exchanges.remove(&name) else {
+                continue;
+            };
+            for key in exchange.bindings.keys() {
+                self.forget_bound(&name, key);
             }
+            going.extend(self.drop_bindings_to(&Destination::Exchange(name)));
         }
-        self.remove_destination(&Destination::Exchange(name.clone()));
     }
 
     fn remove_destination(&mut self, destination: &Destination) {
-        for (source, key) in self.bound.get(destination).cloned().unwrap_or_default() {
-            self.unbind(&source, &key);
+        for source in self.drop_bindings_to(destination) {
+            self.remove_exchange(&source);
         }
+    }
+
+    /// Removes every binding to a destination; the exchanges that go with them.
+    fn drop_bindings_to(&mut self, destination: &Destination) -> Vec<Name> {
+        let bound = self.bound.get(destination).cloned().unwrap_or_default();
+        let emptied = bound.into_iter().filter(|(source, key)| self.drop_binding(source, key));
+        emptied.map(|(source, _)| source).collect()
     }
 }
 
@@ -483,3 +498,6 @@ pub fn is_reserved(name: &str) -> bool {
 fn is_built_in(name: &str) -> bool {
     BUILT_IN.iter().any(|(built_in, _)| *built_in == name)
 }
+
+#[cfg(test)]
+mod tests;

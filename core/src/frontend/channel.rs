@@ -97,7 +97,12 @@ pub(super) struct Delivered {
 pub(super) struct Deliveries {
     next: DeliveryTag,
     held: VecDeque<(Delivered, bool)>,
+    /// Settled ones among them.
+    gaps: usize,
 }
+
+/// Settled deliveries that are remembered, beside as many as are unsettled.
+const GAPS_MAX: usize = 1024;
 
 impl Channel {
     pub(super) fn new(conn: ConnId, number: u16) -> Self {
@@ -146,6 +151,7 @@ impl Deliveries {
             return None;
         }
         let delivered = *delivered;
+        self.gaps += 1;
         self.forget_settled();
         Some(delivered)
     }
@@ -169,6 +175,7 @@ impl Deliveries {
             .filter(|(_, held)| *held)
             .map(|(one, _)| one)
             .collect();
+        self.gaps -= end - taken.len();
         self.forget_settled();
         Some(taken)
     }
@@ -176,6 +183,7 @@ impl Deliveries {
     /// Takes back deliveries that were taken: a transaction was rolled back.
     pub(super) fn restore(&mut self, taken: impl Iterator<Item = Delivered>) {
         self.held.retain(|(_, held)| *held);
+        self.gaps = 0;
         self.held.extend(taken.map(|delivered| (delivered, true)));
         self.held
             .make_contiguous()
@@ -185,6 +193,12 @@ impl Deliveries {
     fn forget_settled(&mut self) {
         while self.held.front().is_some_and(|(_, held)| !held) {
             self.held.pop_front();
+            self.gaps -= 1;
+        }
+        // One that is never settled keeps no memory of all that come after it (G14).
+        if self.gaps > GAPS_MAX && self.gaps > self.held.len() / 2 {
+            self.held.retain(|(_, held)| *held);
+            self.gaps = 0;
         }
     }
 }
@@ -274,6 +288,7 @@ impl Confirms {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn confirms_are_told_once_each_and_runs_together() {
@@ -293,6 +308,54 @@ mod tests {
         confirms.set(5, true);
         confirms.set(6, true);
         assert_eq!(told(&mut confirms), [(6, true, true)]);
+    }
+
+    /// G14
+    #[test]
+    fn settled_deliveries_behind_an_unsettled_one_are_forgotten() {
+        let mut held = Deliveries::default();
+        let first = held.add(QueueId(1), 0);
+        for sequence in 1..100_000 {
+            let tag = held.add(QueueId(1), sequence);
+            assert_eq!(held.take(tag).map(|one| one.sequence), Some(sequence));
+            assert_eq!(held.take(tag), None, "settled once");
+        }
+        assert!(held.held.len() < 2 * GAPS_MAX, "{} are remembered", held.held.len());
+        assert_eq!(held.take_upto(0).map(|all| all.len()), Some(1));
+        assert_eq!(held.take(first), None);
+    }
+
+    proptest! {
+        #[test]
+        fn deliveries_are_a_set_of_tags(ops in prop::collection::vec((0..5_u8, 0..40_u64), 0..80)) {
+            let (mut held, mut model, mut rolled) = (Deliveries::default(), BTreeMap::new(), Vec::new());
+            for (op, tag) in ops {
+                match op {
+                    0 | 1 => drop(model.insert(held.add(QueueId(tag % 3), tag), tag)),
+                    2 => {
+                        let one = held.take(tag);
+                        prop_assert_eq!(one.map(|one| one.sequence), model.remove(&tag));
+                        rolled.extend(one);
+                    }
+                    3 => {
+                        let all = held.take_upto(tag).map(|all| all.iter().map(|one| one.tag).collect::<Vec<_>>());
+                        let upto = if tag == 0 { u64::MAX } else { tag };
+                        let expected: Vec<u64> = model.keys().copied().filter(|one| *one <= upto).collect();
+                        if tag == 0 || model.contains_key(&tag) {
+                            prop_assert_eq!(all, Some(expected));
+                            model.retain(|one, _| *one > upto);
+                        } else {
+                            prop_assert_eq!(all, None);
+                        }
+                    }
+                    _ => {
+                        model.extend(rolled.iter().map(|one| (one.tag, one.sequence)));
+                        held.restore(rolled.drain(..));
+                    }
+                }
+                prop_assert_eq!(held.gaps, held.held.iter().filter(|(_, held)| !held).count());
+            }
+        }
     }
 
     #[test]

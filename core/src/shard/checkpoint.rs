@@ -9,10 +9,10 @@
 
 use super::Shard;
 use super::index::Index;
-use super::page::{Page, Stored};
+use super::page::{PAGE_SLOTS, Page, Stored};
 use crate::catalog::{Change, QueueId};
 use crate::encoding::{Reader, put_varint};
-use crate::log::record::{Body, Kind, Position, checksum, record_bytes};
+use crate::log::record::{BODY_BYTES_MAX, Body, Kind, Position, checksum, record_bytes};
 use crate::log::superblock::Superblock;
 use crate::mark::{self, Mark};
 use crate::plant::{self, Plant};
@@ -343,7 +343,7 @@ fn read_queue(from: &mut Reader<'_>) -> Option<(QueueId, Index)> {
     let pages = (0..count)
         .map(|_| read_page(from))
         .collect::<Option<BTreeMap<u64, Page>>>()?;
-    Some((id, Index::restore(next, pages)))
+    Some((id, Index::restore(next, pages)?))
 }
 
 fn put_page(number: u64, page: &Page, to: &mut Vec<u8>) {
@@ -386,5 +386,10 @@ fn read_page(from: &mut Reader<'_>) -> Option<(u64, Page)> {
     page.by_segment = (0..count)
         .map(|_| Some((from.varint()?, from.varint()?)))
         .collect::<Option<Vec<_>>>()?;
+    let possible = 1..=(PAGE_SLOTS * BODY_BYTES_MAX) as u64;
+    page.by_segment
+        .iter()
+        .all(|(_, bytes)| possible.contains(bytes))
+        .then_some(())?;
     Some((number, page))
 }

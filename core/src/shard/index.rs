@@ -24,6 +24,9 @@ pub(crate) enum Found<'a> {
     None,
 }
 
+/// No queue comes to so many messages: what claims to is damage.
+const SEQUENCE_MAX: Sequence = 1 << 62;
+
 pub(crate) const fn page_of(sequence: Sequence) -> u64 {
     sequence / PAGE_SLOTS as u64
 }
@@ -37,17 +40,33 @@ const fn first_of(page: u64) -> Sequence {
 }
 
 impl Index {
-    /// From a checkpoint.
-    pub(crate) fn restore(next: Sequence, pages: BTreeMap<u64, Page>) -> Self {
-        let live = pages.values().map(|page| u64::from(page.live)).sum();
-        let body_bytes = pages.values().map(|page| page.body_bytes).sum();
-        Self {
+    /// From a checkpoint. `None` if the pages are not those of one queue with this next sequence.
+    pub(crate) fn restore(next: Sequence, pages: BTreeMap<u64, Page>) -> Option<Self> {
+        let fits = |(number, page): (&u64, &Page)| {
+            let full = if *number == page_of(next) {
+                slot_of(next)
+            } else {
+                PAGE_SLOTS
+            };
+            let filled = usize::from(page.filled);
+            *number <= page_of(next)
+                && filled <= full
+                && 0 < page.live
+                && page.live <= page.filled
+                && (*number != page_of(next) || filled == full)
+        };
+        let sum = |of: fn(&Page) -> u64| pages.values().map(of).try_fold(0_u64, u64::checked_add);
+        if next > SEQUENCE_MAX || !pages.iter().all(fits) {
+            return None;
+        }
+        let (live, body_bytes) = (sum(|page| u64::from(page.live))?, sum(|page| page.body_bytes)?);
+        Some(Self {
             pages,
             next,
             live,
             body_bytes,
             obsolete: Vec::new(),
-        }
+        })
     }
 
     /// The sequence of the next message.

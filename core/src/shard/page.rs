@@ -7,8 +7,9 @@
 //! varint segment, varint offset, varint bytes, varint expiry in ms (0: none).
 
 use crate::encoding::{Reader, put_varint};
-use crate::log::record::Position;
+use crate::log::record::{BODY_BYTES_MAX, Position};
 use crate::message::Message;
+use std::collections::BTreeMap;
 
 /// Messages per page. At 40 bytes a slot in memory a page is 40 KB: small enough to load at once, large enough that
 /// ten million messages make ten thousand pages.
@@ -215,8 +216,21 @@ impl Page {
         let slots = (0..count)
             .map(|_| read_slot(&mut from))
             .collect::<Option<Vec<Slot>>>()?;
-        let live = slots.iter().filter(|slot| slot.live).count();
-        (from.is_empty() && live == usize::from(self.live)).then(|| self.slots = Some(slots))
+        (from.is_empty() && self.counts(&slots)).then(|| self.slots = Some(slots))
+    }
+
+    /// Whether what the page says of its slots is true of these.
+    fn counts(&self, slots: &[Slot]) -> bool {
+        let live = || slots.iter().filter(|slot| slot.live);
+        let mut by_segment: BTreeMap<u64, u64> = BTreeMap::new();
+        for slot in live() {
+            *by_segment.entry(slot.at.segment).or_default() += u64::from(slot.bytes + MESSAGE_HEAD_BYTES);
+        }
+        let said: BTreeMap<u64, u64> = self.by_segment.iter().copied().collect();
+        live().count() == usize::from(self.live)
+            && live().map(|slot| u64::from(slot.body_bytes)).sum::<u64>() == self.body_bytes
+            && said.len() == self.by_segment.len()
+            && said == by_segment
     }
 
     fn add_bytes(&mut self, segment: u64, bytes: u32) {
@@ -259,6 +273,8 @@ fn read_slot(from: &mut Reader<'_>) -> Option<Slot> {
         slot.bytes = u32::try_from(from.varint()?).ok()?;
         slot.body_bytes = u32::try_from(from.varint()?).ok()?;
         slot.expires_ms = from.varint()?;
+        let whole = slot.is_logged() && slot.body_bytes <= slot.bytes && slot.bytes as usize <= BODY_BYTES_MAX;
+        whole.then_some(())?;
     }
     Some(slot)
 }

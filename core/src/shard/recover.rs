@@ -190,6 +190,16 @@ impl Recover {
                     self.shard.load_page(missing.queue, missing.page);
                     return Ok(());
                 }
+                if let Entry::Change(change) = command
+                    && !self.shard.is_new(change)
+                {
+                    let at = self.entries[0].1;
+                    return Err(HaltCause::Damaged {
+                        file: FileId::Segment(at.segment),
+                        offset: u64::from(at.offset),
+                        what: "a queue has the number of another",
+                    });
+                }
                 let (time_ms, body_at, (command, at)) = self.entries.pop_front().expect("looked at");
                 let place = |at: u32| Position {
                     offset: body_at.offset + at,
@@ -228,7 +238,8 @@ impl Recover {
             Kind::Manifest if first => {
                 let manifest = Manifest::decode(body).ok_or_else(|| damaged("a manifest was expected"))?;
                 self.manifest = Some((body_at, body.len() as u64));
-                self.shard.restore(manifest, body_at, body.len() as u64);
+                let restored = self.shard.restore(manifest, body_at, body.len() as u64);
+                restored.ok_or_else(|| damaged("a manifest's catalog was expected"))?;
             }
             _ if first => return Err(damaged("a manifest was expected")),
             Kind::Entry => {
@@ -264,6 +275,15 @@ impl Recover {
     /// Takes a new term, in both slots, so that no single slot's loss brings an old one back.
     fn begin_term(&mut self) -> Result<(), HaltCause> {
         mark::hit(Mark::TermBump);
+        let Superblock { term, turn, .. } = self.superblock;
+        if term.max(turn) >= u64::MAX - 2 {
+            let what = "no term or turn is left";
+            return Err(HaltCause::Damaged {
+                file: FileId::Superblock,
+                offset: 0,
+                what,
+            });
+        }
         self.superblock.term += u64::from(!plant::is(Plant::RecoveryKeepsTerm));
         for id in [WriteId(1), WriteId(2)] {
             self.superblock.turn += 1;
@@ -357,13 +377,13 @@ impl Shard {
         }
     }
 
-    /// Takes the state of a checkpoint.
-    fn restore(&mut self, manifest: Manifest, at: Position, bytes: u64) {
+    /// Takes the state of a checkpoint. `None` if it contradicts itself.
+    fn restore(&mut self, manifest: Manifest, at: Position, bytes: u64) -> Option<()> {
         self.time_ms = self.time_ms.max(manifest.time_ms);
         for change in &manifest.changes {
             self.keep_vhost(change);
-            let applied = self.catalog.apply(change);
-            assert!(applied.is_ok(), "a catalog is rebuilt from its own changes");
+            self.is_new(change).then_some(())?;
+            self.catalog.apply(change).ok()?;
         }
         self.catalog.set_queue_next(manifest.queue_next);
         self.catalog.add_vhosts(&self.config.vhosts.clone());
@@ -379,6 +399,18 @@ impl Shard {
             self.add_queue(id, index);
         }
         self.space.add(at.segment, bytes);
+        Some(())
+    }
+
+    /// Whether a queue that the change would make has a number of its own.
+    fn is_new(&self, change: &Change) -> bool {
+        match change {
+            Change::DeclareQueue { id, definition, .. } => {
+                let present = self.catalog.queue_id(&definition.vhost, &definition.name).is_some();
+                id.0 < u64::MAX && (present || self.catalog.queue(*id).is_none())
+            }
+            _ => true,
+        }
     }
 
     /// A vhost that the configuration no longer names exists as long as the log speaks of it: what it holds was

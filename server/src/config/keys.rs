@@ -177,7 +177,7 @@ pub static KEYS: &[Key] = &[
         name: "vhosts",
         default: "/",
         allowed: "names, each once and not empty: a list in the file, separated by commas elsewhere",
-        about: "The vhosts that exist.",
+        about: "The vhosts that exist. One that is named no longer stays as long as it holds something durable.",
         set: |config, text| put(&mut config.core.vhosts, vhosts(text)),
     },
 ];
