@@ -115,7 +115,16 @@ const SIM_CAMPAIGN: [&str; 5] = ["coverage", "--seconds", "60", "--seeds", "1000
 
 /// Runs the release simulator, with coverage marks and planted bugs compiled in.
 pub(crate) fn simulate(arguments: &[String]) -> Result<()> {
-    let mut command = cargo(&["run", "--release", "--quiet", "--package", "waystation-sim", "--features", "marks,plants", "--"]);
+    let mut command = cargo(&[
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "waystation-sim",
+        "--features",
+        "marks,plants",
+        "--",
+    ]);
     must(command.args(arguments))
 }
 
