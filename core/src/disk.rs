@@ -107,3 +107,6 @@ pub struct Listing {
     /// Number and length in bytes of each segment file, in any order.
     pub segments: Vec<(u64, u64)>,
 }
+
+#[cfg(test)]
+pub(crate) mod folder;

@@ -543,3 +543,6 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

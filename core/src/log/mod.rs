@@ -414,3 +414,6 @@ impl Log {
         id
     }
 }
+
+#[cfg(test)]
+mod tests;

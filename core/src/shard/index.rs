@@ -188,12 +188,9 @@ impl Index {
         Found::None
     }
 
-    /// The earliest expiry in the page that `from` lies in or comes to, without loading it.
-    pub(crate) fn expiry_hint(&self, from: Sequence) -> u64 {
-        self.pages
-            .range(page_of(from)..)
-            .next()
-            .map_or(0, |(_, page)| page.expires_ms)
+    /// The earliest expiry that a page ever held, without loading it; 0 means none.
+    pub(crate) fn expiry_hint(&self, page: u64) -> u64 {
+        self.pages.get(&page).map_or(0, |page| page.expires_ms)
     }
 
     pub(crate) fn relocate(&mut self, sequence: Sequence, to: Position) {

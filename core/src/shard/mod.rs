@@ -460,3 +460,6 @@ fn describe_arguments(queue: &Queue) -> Vec<(String, String)> {
         .map(|(name, value)| (name.to_string(), crate::catalog::describe(Some(value))))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -230,7 +230,7 @@ impl Queue {
         let from = self.returned.first().copied().unwrap_or(self.cursor);
         match self.index.first_live(from) {
             Found::Slot(_, slot) => slot.expires_ms,
-            Found::Page(_) => self.index.expiry_hint(from),
+            Found::Page(page) => self.index.expiry_hint(page),
             Found::None => 0,
         }
     }

@@ -103,7 +103,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
         } else {
             "published"
         };
-        writeln!(out, "{} messages {how}", count - failed.min(count))?;
+        let done = count - failed.min(count);
+        let what = if done == 1 { "message" } else { "messages" };
+        writeln!(out, "{done} {what} {how}")?;
     }
     drop(out);
     if returned > 0 {

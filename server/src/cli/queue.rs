@@ -99,7 +99,7 @@ impl Which {
             return json(&removed);
         }
         Ok(format!(
-            "{done} queue '{}' in vhost '{}': {} messages gone\n",
+            "{done} queue '{}' in vhost '{}', messages gone: {}\n",
             self.name, self.vhost, removed.messages
         ))
     }
