@@ -111,7 +111,7 @@ pub(crate) const STEPS: &[Step] = &[
 ];
 
 /// What `cargo xtask test` runs of the simulator.
-const SIM_CAMPAIGN: [&str; 5] = ["coverage", "--seconds", "60", "--seeds", "1000000"];
+const SIM_CAMPAIGN: [&str; 5] = ["campaign", "--seconds", "60", "--seeds", "1000000"];
 
 /// Runs the release simulator, with coverage marks and planted bugs compiled in.
 pub(crate) fn simulate(arguments: &[String]) -> Result<()> {
