@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use superblock::{FORMAT_VERSION, Superblock};
 
 /// Kept free at the end of each segment for its seal.
-const SEAL_BYTES: usize = record_bytes(0);
+pub(crate) const SEAL_BYTES: usize = record_bytes(0);
 /// The first record of a segment: format version (u32), shard (u64), length of the file (u64).
 const SEGMENT_BODY_BYTES: usize = 20;
 /// Dead segments kept for recycling; more are deleted.

@@ -12,7 +12,7 @@ use crate::disk::{Command, Event, FileId, Listing, ReadId, WriteId};
 use crate::log::record::{HEADER_BYTES, Header, Kind, Position};
 use crate::log::recovery::{Reader, Step};
 use crate::log::superblock::{FILE_BYTES, Superblock};
-use crate::log::{End, Log};
+use crate::log::{End, Log, SEAL_BYTES};
 use crate::machine::Now;
 use crate::mark::{self, Mark};
 use crate::message::Message;
@@ -261,6 +261,14 @@ impl Recover {
                 file,
                 offset,
                 what: "the newest checkpoint's manifest was expected",
+            });
+        }
+        if end.offset > 0 && u64::from(end.offset) + SEAL_BYTES as u64 > end.capacity {
+            let (file, offset) = (FileId::Segment(end.segment), u64::from(end.offset));
+            return Err(HaltCause::Damaged {
+                file,
+                offset,
+                what: "the room for the segment's seal was expected",
             });
         }
         if torn {
