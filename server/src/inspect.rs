@@ -157,6 +157,7 @@ impl Scan<'_> {
                     self.record(&header, body_at, &body)?;
                 }
                 // Behind the seal the log goes on in the next segment, which this reader was not given.
+                Step::Damaged(HaltCause::Damaged { file, .. }) if file != FileId::Segment(segment) => return Ok(()),
                 Step::End { end: place, .. } if place.segment > segment => return Ok(()),
                 Step::End { end: place, .. } => {
                     let text = format!("{file}: the record at byte {} is not whole", place.offset);

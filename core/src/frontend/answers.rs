@@ -100,6 +100,9 @@ impl Frontend {
             }
             Asked::End(conn) => self.connection_ended(conn),
             Asked::Closed(conn, channel) => {
+                if let Some(connection) = self.connections.get_mut(&conn) {
+                    connection.closing.remove(&channel);
+                }
                 self.reply(
                     conn,
                     Reply::Channel {
@@ -186,7 +189,9 @@ impl Frontend {
             return ChannelReply::Empty;
         };
         let channel = self.channels.get_mut(&group).expect("the channel is open");
+        let (queue, sequence) = (delivery.queue, delivery.sequence);
         let tag = if no_ack {
+            self.to_shard.push_back(Input::Sent { queue, sequence });
             channel.deliveries.tag()
         } else {
             channel.deliveries.add(delivery.queue, delivery.sequence)
@@ -211,7 +216,9 @@ impl Frontend {
         };
         let (group, tag, no_ack) = (at.group, at.tag.clone(), at.no_ack);
         let channel = self.channels.get_mut(&group).expect("a consumer's channel is open");
+        let (queue, sequence) = (delivery.queue, delivery.sequence);
         let number = if no_ack {
+            self.to_shard.push_back(Input::Sent { queue, sequence });
             channel.deliveries.tag()
         } else {
             channel.deliveries.add(delivery.queue, delivery.sequence)

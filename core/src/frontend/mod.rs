@@ -72,6 +72,8 @@ struct Connection {
     user: Name,
     channels: BTreeMap<u16, GroupId>,
     channels_max: u16,
+    /// Channels whose end is not yet answered: a successor's answers come after it.
+    closing: BTreeSet<u16>,
     /// Bytes of messages on their way to the peer.
     unread_bytes: u64,
     paused: bool,
@@ -272,6 +274,7 @@ impl Frontend {
             user,
             channels: BTreeMap::new(),
             channels_max,
+            closing: BTreeSet::new(),
             unread_bytes: 0,
             paused: false,
             waiting_bytes: 0,
@@ -380,6 +383,12 @@ impl Frontend {
         assert!(before.is_none(), "the session opens a channel once");
         self.channels.insert(group, Channel::new(conn, number));
         self.to_shard.push_back(Input::Limit { group, max: None });
+        if self.connections[&conn].closing.contains(&number) {
+            let then = channel::Then::Say(ChannelReply::Opened);
+            let token = self.await_answer(group, Operation::OpenChannel, true, then);
+            self.to_shard.push_back(Input::Count { token, queue: None });
+            return;
+        }
         self.say(group, ChannelReply::Opened);
     }
 
@@ -416,6 +425,9 @@ impl Frontend {
             connection.channels.remove(&number);
         }
         if answered {
+            if let Some(connection) = self.connections.get_mut(&conn) {
+                connection.closing.insert(number);
+            }
             let token = self.ask(Asked::Closed(conn, number));
             self.to_shard.push_back(Input::Count { token, queue: None });
         }

@@ -83,12 +83,7 @@ impl Frontend {
                 let (queue, _) = self.find(group, &queue).map_err(|cause| (Operation::Get, cause))?;
                 let token = self.await_answer(group, Operation::Get, true, Then::Got { no_ack });
                 let behind = self.catch_up(group);
-                self.to_shard.push_back(Input::Get {
-                    token,
-                    queue,
-                    no_ack,
-                    behind,
-                });
+                self.to_shard.push_back(Input::Get { token, queue, behind });
             }
             topology => self.perform_on_topology(now, group, topology)?,
         }

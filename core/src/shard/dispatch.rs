@@ -146,39 +146,26 @@ impl Shard {
         };
         self.counters.delivered += 1;
         self.counters.redelivered += u64::from(redelivered);
-        let (no_ack, holder, output) = match taker {
+        let (holder, output) = match taker {
             None => {
                 let get = queue.gets.pop_front().expect("somebody asked");
-                let ready = queue.ready;
-                (
-                    get.no_ack,
-                    Holder::Get,
-                    Output::Got {
-                        token: get.token,
-                        got: Some(delivery),
-                        ready,
-                    },
-                )
+                let (token, ready) = (get.token, queue.ready);
+                let got = Some(delivery);
+                (Holder::Get, Output::Got { token, got, ready })
             }
             Some(consumer) => {
+                // What is settled by being sent counts for no limit.
                 let no_ack = self.consumers[&consumer].spec.no_ack;
-                (
-                    no_ack,
-                    Holder::Consumer(consumer),
-                    Output::Deliver { consumer, delivery },
-                )
+                let holder = if no_ack {
+                    Holder::Get
+                } else {
+                    Holder::Consumer(consumer)
+                };
+                (holder, Output::Deliver { consumer, delivery })
             }
         };
+        queue.unsettled.insert(sequence, holder);
         self.output(output);
-        if no_ack {
-            self.remove(id, sequence);
-            return;
-        }
-        self.queues
-            .get_mut(&id)
-            .expect("it is being served")
-            .unsettled
-            .insert(sequence, holder);
         if let Holder::Consumer(consumer) = holder {
             let consumer = self.consumers.get_mut(&consumer).expect("chosen");
             consumer.unsettled += 1;

@@ -88,12 +88,9 @@ pub(crate) enum Input {
     /// The consumer ends; what it holds stays unsettled.
     Cancel { consumer: ConsumerId },
     /// Answered by [`Output::Got`].
-    Get {
-        token: Token,
-        queue: QueueId,
-        no_ack: bool,
-        behind: bool,
-    },
+    Get { token: Token, queue: QueueId, behind: bool },
+    /// A delivery that is settled by being sent was handed to its session.
+    Sent { queue: QueueId, sequence: Sequence },
     /// Settles deliveries.
     Settle {
         queue: QueueId,
@@ -282,15 +279,14 @@ impl Shard {
             Input::Get {
                 token,
                 queue,
-                no_ack,
                 behind: true,
-            } => self.wait(Barrier::Get { token, queue, no_ack }),
+            } => self.wait(Barrier::Get { token, queue }),
             Input::Get {
                 token,
                 queue,
-                no_ack,
                 behind: false,
-            } => self.get(token, queue, no_ack),
+            } => self.get(token, queue),
+            Input::Sent { queue, sequence } => self.sent(queue, sequence),
             Input::Settle {
                 queue,
                 sequences,

@@ -91,7 +91,7 @@ pub(super) enum Barrier {
     Commit { token: Token },
     Purged { token: Token, messages: u64 },
     Purge { token: Token, queue: QueueId },
-    Get { token: Token, queue: QueueId, no_ack: bool },
+    Get { token: Token, queue: QueueId },
 }
 
 impl Batch {
@@ -344,7 +344,7 @@ impl Shard {
         self.touch(id);
     }
 
-    pub(super) fn get(&mut self, token: Token, id: QueueId, no_ack: bool) {
+    pub(super) fn get(&mut self, token: Token, id: QueueId) {
         let Some(queue) = self.queues.get_mut(&id) else {
             self.output(Output::Got {
                 token,
@@ -353,7 +353,7 @@ impl Shard {
             });
             return;
         };
-        queue.gets.push_back(Get { token, no_ack });
+        queue.gets.push_back(Get { token });
         self.use_queue(id);
         self.touch(id);
     }
@@ -389,6 +389,14 @@ impl Shard {
             && let Some(consumer) = first.and_then(|id| self.consumers.get_mut(&id))
         {
             consumer.unsettled += 1;
+        }
+    }
+
+    /// A delivery that needs no settlement was handed to its session: the message is gone. Until then it is held, so that
+    /// it goes back if its consumer is no more.
+    pub(super) fn sent(&mut self, id: QueueId, sequence: Sequence) {
+        if self.release_holder(id, sequence) {
+            self.remove(id, sequence);
         }
     }
 
@@ -586,7 +594,7 @@ impl Shard {
                 });
             }
             Barrier::Purge { token, queue } => self.purge(token, queue),
-            Barrier::Get { token, queue, no_ack } => self.get(token, queue, no_ack),
+            Barrier::Get { token, queue } => self.get(token, queue),
             Barrier::Commit { token } => self.output(Output::Committed { token }),
             Barrier::Purged { token, messages } => self.output(Output::Purged { token, messages }),
         }

@@ -53,7 +53,7 @@ pub(crate) struct Queue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     Consumer(ConsumerId),
-    /// Fetched by get.
+    /// Fetched by get, settled by being sent, or its consumer is no more.
     Get,
 }
 
@@ -61,7 +61,6 @@ pub(crate) enum Holder {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Get {
     pub(crate) token: Token,
-    pub(crate) no_ack: bool,
 }
 
 /// Why a message leaves other than by acknowledgement: the `reason` of its dead letter.

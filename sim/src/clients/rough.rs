@@ -145,16 +145,7 @@ impl Clients {
         };
         let (routing_key, arguments) = (Name::from("k"), Table::default());
         match rng.random_range(0..20) {
-            0..3 => {
-                let flags = Flags {
-                    durable: rng.random_bool(0.7),
-                    auto_delete: rng.random_bool(0.2),
-                    ..Flags::default()
-                };
-                let lease = (Name::from("x-expires"), Value::I64(rng.random_range(1..60)));
-                let arguments = if rng.random_bool(0.3) { vec![lease] } else { Vec::new() };
-                queue(&one, flags, arguments)
-            }
+            0..3 => churned_queue(&one, rng),
             3 => exchange(&source, ["fanout", "direct", "topic"][rng.random_range(0..3)]),
             4..7 => bind(&one, &source, "k"),
             7 => ChannelRequest::Bind {
@@ -208,4 +199,16 @@ impl Clients {
             _ => self.wild(&source, "k", rng, ledger),
         }
     }
+}
+
+/// A queue that comes and goes, some with a lease.
+fn churned_queue(name: &str, rng: &mut ChaCha8Rng) -> ChannelRequest {
+    let flags = Flags {
+        durable: rng.random_bool(0.7),
+        auto_delete: rng.random_bool(0.2),
+        ..Flags::default()
+    };
+    let lease = (Name::from("x-expires"), Value::I64(rng.random_range(1..60)));
+    let arguments = if rng.random_bool(0.3) { vec![lease] } else { Vec::new() };
+    queue(name, flags, arguments)
 }

@@ -104,6 +104,11 @@ fn headers_are_matched_as_the_binding_says() {
             );
         }
     }
+}
+
+#[test]
+fn headers_bindings_without_a_word_or_with_a_wrong_one() {
+    let one = [("n", Value::I32(1))];
     let mut catalog = catalog();
     catalog.queue_named("q");
     // Without x-match all must match, and nothing to match always does.

@@ -243,3 +243,19 @@ fn consumer_tags_are_made_or_refused() {
         ["failed: the consumer tag is in use on this channel"]
     );
 }
+
+#[test]
+fn a_channel_opened_again_answers_after_the_end_of_the_one_before() {
+    // G2: the end of a channel says that what it settled is durable, so it may take a while.
+    let mut broker = Broker::with(&[A]);
+    broker.ask(A, queue("q"));
+    broker.publish(A, "q", &["a"]);
+    broker.ask(A, get("q"));
+    broker.hold();
+    broker.ask(A, ack(1));
+    broker.request(A.0, Request::CloseChannel { channel: A.1 });
+    broker.request(A.0, Request::OpenChannel { channel: A.1 });
+    assert!(broker.ask(A, get("q")).is_empty(), "its requests wait in line");
+    broker.release();
+    assert_eq!(broker.said(A), ["closed", "opened", "empty"]);
+}

@@ -183,16 +183,10 @@ fn what_must_not_be_done_is_refused_with_a_reason() {
             queue_with("p", &[("x-max-priority", Value::I32(3))]),
             "queue argument 'x-max-priority' is not supported",
         ),
-        (
-            R::TxCommit,
-            "the channel is not in transaction mode: tx.select comes first",
-        ),
-        (
-            R::TxRollback,
-            "the channel is not in transaction mode: tx.select comes first",
-        ),
     ];
-    for (request, why) in cases {
+    let why = "the channel is not in transaction mode: tx.select comes first";
+    let modes = [R::TxCommit, R::TxRollback].map(|request| (request, why));
+    for (request, why) in cases.into_iter().chain(modes) {
         let mut broker = Broker::with(&[A]);
         broker.ask(A, queue("q"));
         broker.ask(A, exchange("used", "fanout"));
