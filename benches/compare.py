@@ -179,7 +179,7 @@ def throughput(brokers, quick):
                 figures.append(published)
                 micros = report["cpu"] / share * 1e6
                 cells += [f"{published:,.0f}", percentiles(report["confirm_latency_us"]), f"{micros:.1f}"]
-            rows.append([f"{size:,} B", str(queues), *cells, f"{figures[0] / figures[1]:.0f}"])
+            rows.append([f"{size:,} B", str(queues), *cells, f"{figures[0] / figures[1]:.1f}"])
     head = ["body", "queues"]
     for broker in brokers:
         head += [f"{broker.name} msg/s", "confirm p50 / p99 ms", "CPU us/msg"]
