@@ -13,6 +13,8 @@ const CACHE_BYTES: u64 = 16 << 20;
 /// What the process may occupy: the cache, the writes under way (64 MiB at most), and 100 bytes for each message in the
 /// queue, index and allocator included.
 const RESIDENT_BYTES_MAX: u64 = CACHE_BYTES + (64 << 20) + MESSAGES * 100;
+/// What a delivery may occupy until it is settled: the index around it, which has to stay, and who holds it.
+const UNSETTLED_BYTES_MAX: u64 = 250;
 /// Publishes that wait for their confirms.
 const WINDOW: usize = 10_000;
 
@@ -35,6 +37,7 @@ fn a_million_messages_stay_within_the_budget_and_come_out_in_order() {
         "{highest} bytes resident, {RESIDENT_BYTES_MAX} allowed"
     );
     assert_eq!(u64::from(connection.count("backlog").expect("a count")), MESSAGES);
+    hoard(&mut connection, &server);
     drain(&mut connection);
     let highest = server.resident_bytes();
     assert!(
@@ -78,6 +81,34 @@ fn fill(connection: &mut Connection, server: &Server) -> u64 {
         }
     }
     highest.max(server.resident_bytes())
+}
+
+/// A consumer without prefetch takes everything, acknowledges nothing and leaves: everything is there again (G3).
+fn hoard(connection: &mut Connection, server: &Server) {
+    let mut hoarder = Connection::open(server.address()).expect("a connection");
+    hoarder.consume("backlog", false).expect("a consumer");
+    for number in 0..MESSAGES {
+        let event = hoarder.next(Duration::from_secs(30)).expect("the connection lives");
+        assert!(
+            matches!(event, Some(Event::Message(_))),
+            "instead of message {number}: {event:?}"
+        );
+    }
+    let allowed = RESIDENT_BYTES_MAX + MESSAGES * UNSETTLED_BYTES_MAX;
+    let resident = server.resident_bytes();
+    println!("resident {} MiB with a million unsettled", resident >> 20);
+    assert!(resident <= allowed, "{resident} bytes resident, {allowed} allowed");
+    assert_eq!(connection.count("backlog").expect("a count"), 0);
+    drop(hoarder);
+    let mut left = 0;
+    for _ in 0..600 {
+        left = u64::from(connection.count("backlog").expect("a count"));
+        if left == MESSAGES {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{left} of {MESSAGES} messages came back");
 }
 
 /// Consumes everything, acknowledging as it goes.
