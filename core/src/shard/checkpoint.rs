@@ -132,7 +132,9 @@ impl Shard {
         let written = self.log.counters.written_bytes - self.checkpoint.written_bytes;
         let freed = self.space.freed_bytes() - self.checkpoint.freed_bytes;
         let idle = self.batch.is_empty();
-        written + freed / 4 >= self.config.checkpoint_bytes || (idle && freed >= 2 * self.config.segment_bytes)
+        // Where there are very many queues, the manifest is to be a small part of what is written.
+        let interval = self.config.checkpoint_bytes.max(4 * self.checkpoint.manifest_bytes);
+        written + freed / 4 >= interval || (idle && freed >= 2 * self.config.segment_bytes)
     }
 
     /// The checkpoint's next step once its last write is durable.
@@ -171,7 +173,10 @@ impl Shard {
                 self.checkpoint.state = State::Idle;
                 self.counters.checkpoints += 1;
                 mark::hit(Mark::Checkpoint);
+                // What the checkpoint itself replaced is no reason for another.
+                let before = self.space.freed_bytes();
                 self.space.end_checkpoint();
+                self.checkpoint.freed_bytes += self.space.freed_bytes() - before;
                 let dead = self.space.take_dead(self.checkpoint.first_needed());
                 dead.into_iter().for_each(|segment| self.log.release(segment));
                 self.evict_pages();
