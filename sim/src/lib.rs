@@ -6,8 +6,7 @@
 //! | [`disk`], `damage` | a disk of sectors that forgets what was not synced; bytes that are not what was written |
 //! | [`world`] | virtual time, the node, its disk, its clients |
 //! | `clients` | publishers, consumers, meddlers, and others |
-//! | `observer` | what crosses the node's border |
-//! | [`ledger`], [`order`] | what was promised and seen: the checks |
+//! | [`checkers`] | what crosses the node's border, what was promised, and a check for each guarantee |
 //! | [`campaign`] | many seeds, and the proof that they showed something |
 //! | [`shrink`] | the smallest plan that still fails |
 //! | [`exhaustive`] | a crash after every output of the node |
@@ -16,13 +15,11 @@
 #![forbid(unsafe_code)]
 
 pub mod campaign;
+pub mod checkers;
 mod clients;
 mod damage;
 pub mod disk;
 pub mod exhaustive;
-pub mod ledger;
-mod observer;
-pub mod order;
 pub mod plan;
 #[cfg(feature = "plants")]
 pub mod plants;
@@ -30,6 +27,6 @@ pub mod shrink;
 pub mod world;
 
 pub use campaign::attempt;
-pub use ledger::Violation;
+pub use checkers::Violation;
 pub use plan::Plan;
 pub use world::{Report, run};

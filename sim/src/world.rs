@@ -1,24 +1,19 @@
 //! Virtual time: one node, its disk, its clients; a queue of events in order of time and of making.
 
+use crate::checkers::{self, Ledger, Violation, g15_progress, g17_corruption};
 use crate::clients::{Act, Clients};
 use crate::disk::{Disk, Job};
-use crate::ledger::{self, Ledger, Violation};
-use crate::observer::{Observer, When};
 use crate::plan::{MS, Plan, Seeds};
 use rand::RngExt;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use waystation_core::api::{ChannelReply, ChannelRequest, ConnId, Reply, Request};
 use waystation_core::disk::{Command, Event, FileId};
 use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output};
 use waystation_core::{Machine, Now, Time, Wall};
 
-/// Virtual time within which, once faults have stopped, everything must come out (G15).
-const HEAL: u64 = 120_000 * MS;
 /// Wall time at the start of each run.
 const WALL_START_MS: u64 = 1_700_000_000_000;
-/// Events of one run: beyond them it goes round in circles (G15).
-const STEPS_MAX: u64 = 3_000_000;
 /// A stalled write.
 const STALL: u64 = 3_000 * MS;
 /// Segments on disk beyond which dead ones are not freed (G14).
@@ -46,7 +41,7 @@ pub struct Report {
     /// Failed commands of the disk.
     pub disk_errors: u64,
     /// Of clients and messages.
-    pub ledger: ledger::Counters,
+    pub ledger: checkers::Counters,
     /// Of the disk.
     pub disk: crate::disk::Counters,
 }
@@ -138,7 +133,6 @@ pub(crate) struct World {
     failing: bool,
     clients: Clients,
     ledger: Ledger,
-    observer: Observer,
     /// When the newest bytes on each way of a connection arrive: bytes do not overtake.
     arrivals: BTreeMap<(ConnId, bool), u64>,
     healing: bool,
@@ -157,28 +151,21 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
     world.schedule_error();
     while world.ledger.violation().is_none() && !world.clients.is_done() {
         if !world.step() {
-            world.ledger.fail(
-                "G15",
-                world.now,
-                "nothing is left to happen, and clients still wait".into(),
-            );
+            let what = "nothing is left to happen, and clients still wait";
+            world.ledger.fail("G15", what.into());
         }
-        if world.now > plan.length + HEAL || world.report.steps > STEPS_MAX {
-            let what = format!(
-                "not drained {} virtual s after the faults stopped: {}",
-                HEAL / MS / 1000,
-                world.clients.waiting()
-            );
-            world.ledger.fail("G15", world.now, what);
+        if g15_progress::is_stuck(world.now, plan.length, world.report.steps) {
+            let what = g15_progress::stuck(&world.clients.waiting());
+            world.ledger.fail("G15", what);
         }
     }
     if world.ledger.violation().is_none() {
         world.empty();
-        world.ledger.drained(world.now);
+        world.ledger.drained();
     }
     let report = Report {
         virtual_ns: world.now,
-        ledger: world.ledger.counters,
+        ledger: world.ledger.counters(),
         disk: world.disk.counters,
         ..world.report
     };
@@ -202,7 +189,6 @@ impl World {
             failing: false,
             clients: Clients::new(&plan),
             ledger: Ledger::new(&plan),
-            observer: Observer::new((0..plan.queues.len()).map(|queue| plan.name(queue)).collect()),
             arrivals: BTreeMap::new(),
             healing: false,
             report: Report {
@@ -251,7 +237,7 @@ impl World {
         };
         self.now = time;
         self.report.steps += 1;
-        self.ledger.order.begin(self.report.steps, self.observer.is_unsettled());
+        self.ledger.begin(self.report.steps, self.now, self.clock().wall.0);
         if !self.healing && self.now > self.plan.length {
             self.healing = true;
             self.clients.heal();
@@ -266,8 +252,7 @@ impl World {
             Happening::ToNode { conn, requests, life } if life == self.life && self.ready => {
                 for request in &requests {
                     self.tell("->", conn, &Asked(request));
-                    self.observer
-                        .request(self.report.steps, conn, request, &mut self.ledger);
+                    self.ledger.request(conn, request);
                 }
                 self.input(Input::Client { conn, requests });
             }
@@ -360,7 +345,7 @@ impl World {
                 return self.restart();
             }
         }
-        self.ledger.step_over(self.now);
+        self.ledger.step_over();
         let Some(node) = &mut self.node else { return };
         if self.report.steps.is_multiple_of(32) {
             node.check();
@@ -379,14 +364,9 @@ impl World {
         match output {
             Output::Disk(command) => self.disk_command(command),
             Output::Client { conn, replies } => {
-                let when = When {
-                    at: self.now,
-                    step: self.report.steps,
-                    wall_ms: self.clock().wall.0,
-                };
                 for reply in &replies {
                     self.tell("<-", conn, &Shown(reply));
-                    self.observer.reply(when, conn, reply, &mut self.ledger);
+                    self.ledger.reply(conn, reply);
                 }
                 let delay = self.latency(conn, false);
                 self.at(
@@ -424,23 +404,16 @@ impl World {
         let node = self.node.as_mut().expect("it just halted");
         node.handle(now, Input::Tick);
         if node.poll().is_some() {
-            self.ledger.fail("G17", self.now, "a node that halted went on".into());
+            self.ledger.fail("G17", "a node that halted went on".into());
         }
-        let HaltCause::Damaged { file, .. } = cause else {
-            let what = format!("the node halted on a disk that did not fail: {cause}");
-            self.ledger.fail("G17", self.now, what);
-            return false;
+        let damaged = if matches!(cause, HaltCause::Damaged { .. }) {
+            self.disk.repair()
+        } else {
+            BTreeSet::new()
         };
-        let damaged = self.disk.repair();
-        if damaged.is_empty() {
-            let what = format!("the node halted on a disk that only loses what was not synced: {cause}");
-            self.ledger.fail("G17", self.now, what);
-        } else if !damaged.contains(file) {
-            self.ledger.fail(
-                "G17",
-                self.now,
-                format!("{damaged:?} were damaged, but the node halted with: {cause}"),
-            );
+        if let Some(what) = g17_corruption::halt(cause, &damaged) {
+            self.ledger.fail("G17", what);
+            return false;
         }
         self.report.damage_found += 1;
         true
@@ -467,11 +440,8 @@ impl World {
             matches!(node.poll(), Some(Output::Halt(HaltCause::DiskFailed { file: named, .. })) if named == file);
         node.handle(now, Input::Tick);
         if !halted || node.poll().is_some() {
-            self.ledger.fail(
-                "G17",
-                self.now,
-                format!("{doing} {file} failed, and the node did not halt"),
-            );
+            self.ledger
+                .fail("G17", format!("{doing} {file} failed, and the node did not halt"));
         }
         self.crash();
         self.restart();
@@ -505,7 +475,7 @@ impl World {
         };
         self.at(delay, Happening::Finish { job, life });
         if self.disk.files.len() > SEGMENTS_MAX {
-            self.ledger.fail("G14", self.now, "dead segments are not freed".into());
+            self.ledger.fail("G14", "dead segments are not freed".into());
         }
     }
 
@@ -534,11 +504,8 @@ impl World {
         }
         let missing = names.find(|name| !queues.iter().any(|queue| *queue.name == **name));
         if let Some(name) = missing {
-            self.ledger.fail(
-                "G11",
-                now.mono.0,
-                format!("queue {name} is gone, and nobody deleted it"),
-            );
+            self.ledger
+                .fail("G11", format!("queue {name} is gone, and nobody deleted it"));
         }
         let of_run = |name: &str| (0..self.plan.queues.len()).any(|queue| self.plan.name(queue) == name);
         for queue in queues.iter().filter(|queue| of_run(&queue.name)) {
@@ -546,7 +513,7 @@ impl World {
             if ready + held > 0 || queue.message_bytes > 0 {
                 let bytes = queue.message_bytes;
                 let what = format!("{name} was emptied and holds {ready} ready, {held} unsettled, {bytes} bytes");
-                self.ledger.fail("G3", now.mono.0, what);
+                self.ledger.fail("G3", what);
             }
         }
     }
@@ -611,8 +578,6 @@ impl World {
         self.ticking = None;
         self.disk_free_at = 0;
         self.disk.crash(&mut self.seeds.crash, self.plan.survival);
-        self.ledger.step_over(self.now);
-        self.observer.crashed(&mut self.ledger);
         self.ledger.crashed();
         self.ready = false;
         self.clients.crashed();

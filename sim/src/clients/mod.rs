@@ -6,7 +6,7 @@ mod requests;
 mod rough;
 mod work;
 
-use crate::ledger::Ledger;
+use crate::checkers::Ledger;
 use crate::plan::{MS, Plan};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -122,7 +122,7 @@ impl Clients {
         for role in all(&alone) {
             links += 1;
             let channel = if role == Role::Churner {
-                crate::observer::ROUGH
+                crate::checkers::ROUGH
             } else {
                 1
             };

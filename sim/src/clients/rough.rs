@@ -2,8 +2,8 @@
 
 use super::requests::{Flags, bind, consume, exchange, on, passive, publish, queue};
 use super::{Act, Clients};
-use crate::ledger::{Ledger, Published, body};
-use crate::observer::PROBE;
+use crate::checkers::PROBE;
+use crate::checkers::{Ledger, Published, body};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use waystation_core::api::{ChannelRequest, Destination, Name, Request};

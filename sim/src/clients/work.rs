@@ -2,8 +2,8 @@
 
 use super::requests::{consume, on, passive, publish, settle};
 use super::{Act, Clients};
-use crate::ledger::{Ledger, Published, body};
-use crate::observer::NOWHERE;
+use crate::checkers::NOWHERE;
+use crate::checkers::{Ledger, Published, body};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use waystation_core::api::{ChannelRequest, ConnId, Name, Outcome, Request};
@@ -45,7 +45,6 @@ impl Clients {
                 bytes,
                 ttl_ms,
                 transaction,
-                ..Published::default()
             },
         );
         on(

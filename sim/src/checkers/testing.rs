@@ -1,0 +1,156 @@
+//! Stories for the checkers' tests: each that must fail beside one that must not. A checker that cannot fail is worth
+//! nothing.
+
+use super::{Delivery, Event, Ledger, Published, body};
+use crate::plan::{Kind, MS, Plan};
+use waystation_core::message::Message;
+
+const HOLDER: u64 = 7;
+/// Length of each body.
+pub(super) const BYTES: usize = 20;
+
+fn message(body: &[u8]) -> Message {
+    Message::new("", b"", &[0, 0], body)
+}
+
+/// Queue 0 plain, 1 with dead letters after 50 ms, 2 where they go, 3 plain.
+pub(super) struct Story {
+    ledger: Ledger,
+    step: u64,
+    at: u64,
+}
+
+impl Story {
+    pub(super) fn begin() -> Self {
+        let queues = vec![Kind::Plain, Kind::Expiring { ttl_ms: 50 }, Kind::Dead, Kind::Plain];
+        let ledger = Ledger::new(&Plan {
+            queues,
+            graves: vec![None, Some(2), None, None],
+            ..Plan::draw(1)
+        });
+        let (step, at) = (0, 0);
+        Self { ledger, step, at }
+    }
+
+    pub(super) fn found(&self) -> Option<&'static str> {
+        self.ledger.violation().map(|violation| violation.guarantee)
+    }
+
+    pub(super) fn tell(&mut self, event: Event<'_>) {
+        self.ledger.tell(&event);
+    }
+
+    pub(super) fn wait_ms(&mut self, ms: u64) {
+        self.at += ms * MS;
+    }
+
+    pub(super) fn begin_step(&mut self) {
+        self.step += 1;
+        self.ledger.begin(self.step, self.at, 1000 + self.at / MS);
+    }
+
+    pub(super) fn published(&mut self, id: u64, message: Published) {
+        let bytes = message.bytes;
+        self.ledger.published(id, message);
+        self.tell(Event::Offered {
+            id,
+            message: &self::message(&body(id, bytes)),
+        });
+    }
+
+    /// Published, taken by the node, and confirmed perhaps, in a step of its own.
+    pub(super) fn publish(&mut self, id: u64, queues: &[usize], confirm: bool) {
+        self.published(
+            id,
+            Published {
+                publisher: 1,
+                order: id,
+                queues: queues.to_vec(),
+                bytes: BYTES,
+                ..Published::default()
+            },
+        );
+        self.begin_step();
+        self.tell(Event::Arrived { id });
+        if confirm {
+            self.tell(Event::Confirmed { id, ok: true });
+        }
+        self.tell(Event::StepOver);
+    }
+
+    pub(super) fn confirm(&mut self, id: u64, ok: bool) {
+        self.begin_step();
+        self.tell(Event::Confirmed { id, ok });
+        self.tell(Event::StepOver);
+    }
+
+    /// A delivery in a step of its own.
+    pub(super) fn deliver(&mut self, queue: usize, id: u64, redelivered: bool) {
+        self.deliver_body(queue, &body(id, BYTES), redelivered);
+    }
+
+    pub(super) fn deliver_body(&mut self, queue: usize, body: &[u8], redelivered: bool) {
+        self.begin_step();
+        self.hand_over_body(queue, body, redelivered);
+        self.tell(Event::StepOver);
+    }
+
+    /// A delivery in the step under way.
+    pub(super) fn hand_over(&mut self, queue: usize, id: u64, redelivered: bool) {
+        self.hand_over_body(queue, &body(id, BYTES), redelivered);
+    }
+
+    fn hand_over_body(&mut self, queue: usize, body: &[u8], redelivered: bool) {
+        self.hand_over_message(queue, &message(body), redelivered);
+    }
+
+    pub(super) fn hand_over_message(&mut self, queue: usize, message: &Message, redelivered: bool) {
+        let Some(id) = self.ledger.identify_or_tell(message) else {
+            return;
+        };
+        self.tell(Event::Delivered(Delivery {
+            queue,
+            id,
+            message,
+            redelivered,
+            no_ack: false,
+            holder: HOLDER,
+        }));
+    }
+
+    pub(super) fn settle(&mut self, queue: usize, id: u64, rejected: bool) {
+        self.tell(Event::Settled { queue, id, rejected });
+    }
+
+    pub(super) fn settled_durably(&mut self, queue: usize, id: u64) {
+        self.tell(Event::SettledDurably { queue, id });
+    }
+
+    /// In a step of its own.
+    pub(super) fn give_back(&mut self, queue: usize, id: u64) {
+        self.begin_step();
+        self.tell(Event::Returned {
+            queue,
+            id,
+            holder: HOLDER,
+            at_once: true,
+        });
+        self.tell(Event::StepOver);
+    }
+
+    /// Asked for and answered in a step of its own.
+    pub(super) fn purge(&mut self, queue: usize, messages: u64) {
+        self.begin_step();
+        self.tell(Event::PurgeAsked { queue });
+        self.tell(Event::PurgeAnswered { queue, messages });
+        self.tell(Event::StepOver);
+    }
+
+    pub(super) fn crash(&mut self) {
+        self.ledger.crashed();
+    }
+
+    pub(super) fn drained(&mut self) {
+        self.ledger.drained();
+    }
+}
