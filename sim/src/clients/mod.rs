@@ -84,6 +84,8 @@ pub(crate) struct Clients {
     plan: Plan,
     clients: Vec<Client>,
     links: Vec<Link>,
+    /// Connections that said goodbye and are not answered: what they asked before may still wait, and they hold messages.
+    leaving: BTreeSet<ConnId>,
     conn_next: u64,
     message_next: u64,
     publisher_next: u32,
@@ -131,6 +133,7 @@ impl Clients {
         Self {
             clients,
             links: (0..links).map(|_| Link::default()).collect(),
+            leaving: BTreeSet::new(),
             conn_next: 1,
             message_next: 1,
             publisher_next: 1,
@@ -161,11 +164,15 @@ impl Clients {
     /// What the run waits for.
     pub(crate) fn waiting(&self) -> String {
         let drainer = self.clients.last().expect("there is one");
-        format!("queue counts {:?}, drainer ready: {}", drainer.counts, drainer.ready)
+        format!(
+            "queue counts {:?}, drainer ready: {}, connections that are not answered their goodbye: {:?}",
+            drainer.counts, drainer.ready, self.leaving
+        )
     }
 
     pub(crate) fn crashed(&mut self) {
         self.links.iter_mut().for_each(|link| *link = Link::default());
+        self.leaving.clear();
         for client in &mut self.clients {
             client.generation += 1;
             client.reset();
@@ -228,6 +235,9 @@ impl Clients {
 
     /// Replies come in.
     pub(crate) fn hear(&mut self, conn: ConnId, replies: Vec<Reply>) -> Vec<Act> {
+        if replies.iter().any(|reply| matches!(reply, Reply::Disconnected)) {
+            self.leaving.remove(&conn);
+        }
         let Some(link) = self.links.iter().position(|link| link.conn == Some(conn)) else {
             return Vec::new();
         };
@@ -364,6 +374,7 @@ impl Clients {
                 .iter_mut()
                 .filter(|client| client.link == number)
                 .for_each(Client::reset);
+            self.leaving.insert(conn);
             acts.push(Act::Send {
                 conn,
                 requests: vec![Request::Disconnect],
@@ -387,15 +398,21 @@ impl Clients {
         }
     }
 
-    /// Asks for all counts; nothing anywhere a few times means that all is out.
+    /// Whether nobody but the drainer is connected.
+    fn is_alone(&self) -> bool {
+        self.leaving.is_empty() && self.links.iter().filter(|link| link.conn.is_some()).count() == 1
+    }
+
+    /// Asks for all counts; nothing anywhere a few times, with everybody else gone, means that all is out.
     fn drain(&mut self, at: usize, acts: &mut Vec<Act>) {
+        let alone = self.is_alone();
         let names: Vec<String> = (0..self.plan.queues.len()).map(|queue| self.plan.name(queue)).collect();
         let client = &mut self.clients[at];
         if client.asked && client.counts.len() < names.len() {
             return;
         }
         if client.asked {
-            let empty = client.counts.values().all(|count| *count == 0) && client.heard == 0;
+            let empty = alone && client.counts.values().all(|count| *count == 0) && client.heard == 0;
             client.empty_rounds = if empty { client.empty_rounds + 1 } else { 0 };
         }
         if client.empty_rounds > 3 {
