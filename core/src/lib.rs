@@ -29,7 +29,7 @@
 //! | [`shard`] | queues: enqueue, dispatch, settle, expiry, dead letters |
 //! | [`log`] | records, segments, recovery |
 //! | [`node`] | the machines above, joined |
-//! | [`mark`], [`plant`] | for the simulator: rare paths, planted bugs; nothing in a default build |
+//! | [`knob`], [`mark`], [`plant`] | for the simulator: sizes, rare paths, planted bugs; nothing in a default build |
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,7 @@ pub mod catalog;
 pub mod disk;
 mod encoding;
 pub(crate) mod frontend;
+pub mod knob;
 pub mod log;
 pub mod machine;
 pub mod mark;

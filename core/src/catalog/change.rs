@@ -4,6 +4,7 @@ use super::{Definition, ExchangeDefinition, Kind, Policy, QueueId, text};
 use crate::api::{ConnId, Destination, Name};
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::message::Table;
+use crate::plant::{self, Plant};
 
 /// One change. Nothing in it depends on who applies it, or when.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,7 +243,7 @@ fn encode_queue(id: QueueId, asker: ConnId, definition: &Definition, to: &mut Ve
         [
             definition.durable,
             definition.exclusive.is_some(),
-            definition.auto_delete,
+            definition.auto_delete && !plant::is(Plant::LogForgetsAutoDelete),
         ]
         .map(u8::from),
     );

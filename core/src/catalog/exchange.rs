@@ -3,6 +3,7 @@
 use super::topic::TopicTree;
 use crate::api::{Cause, Destination, Name, Object};
 use crate::message::{Message, Table, Value};
+use crate::plant::{self, Plant};
 use std::collections::BTreeMap;
 
 /// How an exchange chooses bindings (AMQP 0-9-1, section 3.1.3).
@@ -139,7 +140,7 @@ impl Exchange {
         let again = self
             .range(&key.routing_key)
             .any(|other| other.destination == key.destination);
-        if gone && !again && self.definition.kind == Kind::Topic {
+        if gone && !again && self.definition.kind == Kind::Topic && !plant::is(Plant::UnbindLeavesTopic) {
             self.topics.remove(key.routing_key.as_bytes(), &key.destination);
         }
         gone
@@ -176,8 +177,13 @@ impl Exchange {
         self.bindings
             .range(from..)
             .map(|(binding, _)| binding)
-            .take_while(move |binding| binding.routing_key == key)
+            .take_while(move |binding| binding.routing_key == key || is_taken_for(&binding.routing_key, &key))
     }
+}
+
+/// Whether one key is taken for another: a planted bug.
+fn is_taken_for(key: &str, asked: &str) -> bool {
+    plant::is(Plant::DirectByPrefix) && key.starts_with(asked)
 }
 
 /// A message's headers, parsed when first asked for.
@@ -200,7 +206,7 @@ impl<'a> Headers<'a> {
 /// Header names that begin with `x-` count only in the `-with-x` forms; a void value in the binding asks for presence.
 fn headers_match(arguments: &Table, headers: &Table) -> bool {
     let mode = arguments.value("x-match").and_then(Value::as_str).unwrap_or("all");
-    let with_x = mode.ends_with("-with-x");
+    let with_x = mode.ends_with("-with-x") || plant::is(Plant::HeadersCountX);
     let mut wanted = arguments
         .0
         .iter()

@@ -11,6 +11,7 @@ mod topic;
 
 use crate::api::{Cause, Destination, Name, Object};
 use crate::message::Message;
+use crate::plant::{self, Plant};
 pub use change::Change;
 use exchange::{BindingKey, Exchange, Headers};
 pub use exchange::{ExchangeDefinition, Kind};
@@ -250,12 +251,17 @@ impl Catalog {
                     Destination::Exchange(name) => todo.extend(vhost.exchanges.get(name)),
                 }
             });
-            if !taken && let Some(alternate) = &exchange.definition.alternate {
+            if !taken
+                && !plant::is(Plant::AlternateIgnored)
+                && let Some(alternate) = &exchange.definition.alternate
+            {
                 todo.extend(vhost.exchanges.get(alternate));
             }
         }
         queues.sort_unstable();
-        queues.dedup();
+        if !plant::is(Plant::RouteNotDeduplicated) {
+            queues.dedup();
+        }
         Ok(Route { queues, cacheable })
     }
 
@@ -379,7 +385,9 @@ impl Catalog {
         };
         let vhost = self.vhosts.get_mut(&definition.vhost).expect("a queue's vhost exists");
         vhost.queues.remove(&definition.name);
-        vhost.remove_destination(&Destination::Queue(definition.name));
+        if !plant::is(Plant::DeletedQueueKeepsBindings) {
+            vhost.remove_destination(&Destination::Queue(definition.name));
+        }
         Applied::Gone(vec![id])
     }
 
@@ -394,6 +402,11 @@ impl Catalog {
         for vhost in self.vhosts.values_mut() {
             let exchanges = vhost.exchanges.values().filter(|exchange| !exchange.definition.durable);
             let names: Vec<Name> = exchanges.map(|exchange| exchange.definition.name.clone()).collect();
+            let names = if plant::is(Plant::TransientExchangeSurvives) {
+                Vec::new()
+            } else {
+                names
+            };
             names.iter().for_each(|name| vhost.remove_exchange(name));
         }
         Applied::Gone(gone)
@@ -435,7 +448,9 @@ impl Vhost {
         if !exchange.unbind(key) {
             return false;
         }
-        let emptied = exchange.definition.auto_delete && exchange.bindings.is_empty();
+        let emptied = exchange.definition.auto_delete
+            && exchange.bindings.is_empty()
+            && !plant::is(Plant::AutoDeleteExchangeStays);
         self.forget_bound(source, key);
         emptied
     }

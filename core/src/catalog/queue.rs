@@ -2,6 +2,7 @@
 
 use crate::api::{Cause, ConnId, Name, Object};
 use crate::message::{Table, Value};
+use crate::plant::{self, Plant};
 
 /// Number of a queue, given once and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,7 +119,7 @@ impl Definition {
                 return Err(self.inequivalent(argument, asked.to_string(), present.to_string()));
             }
         }
-        if self.policy == asked.policy {
+        if self.policy == asked.policy || plant::is(Plant::InequivalentAccepted) {
             return Ok(());
         }
         let (argument, present, asked) = differing(&self.arguments, &asked.arguments);

@@ -4,6 +4,7 @@
 //! (AMQP 0-9-1, section 3.1.3.3). Matching walks the tree, so it costs the patterns that share the message's words, not
 //! all patterns.
 
+use crate::plant::{self, Plant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Values of type `T` under binding keys.
@@ -77,7 +78,7 @@ fn step(word: &[u8], reached: &[bool], path: &[&[u8]]) -> Vec<bool> {
     match word {
         b"#" => {
             if let Some(first) = reached.iter().position(|at| *at) {
-                next[first..].fill(true);
+                next[first + usize::from(plant::is(Plant::TopicHashNeedsWord))..].fill(true);
             }
         }
         b"*" => (0..path.len())

@@ -2,6 +2,7 @@
 
 use crate::api::{ChannelReply, ChannelRequest, ConnId, DeliveryTag, Name, Operation};
 use crate::catalog::QueueId;
+use crate::knob;
 use crate::message::Message;
 use crate::plant::{self, Plant};
 use crate::shard::page::Sequence;
@@ -101,9 +102,6 @@ pub(super) struct Deliveries {
     gaps: usize,
 }
 
-/// Settled deliveries that are remembered, beside as many as are unsettled.
-const GAPS_MAX: usize = 1024;
-
 impl Channel {
     pub(super) fn new(conn: ConnId, number: u16) -> Self {
         Self {
@@ -167,7 +165,7 @@ impl Deliveries {
                 return None;
             }
         }
-        let last = if tag == 0 { self.next } else { tag };
+        let last = if tag == 0 { self.next } else { tag } + u64::from(plant::is(Plant::MultipleTakesOneMore));
         let end = self.held.partition_point(|(delivered, _)| delivered.tag <= last);
         let taken: Vec<Delivered> = self
             .held
@@ -185,9 +183,11 @@ impl Deliveries {
         self.held.retain(|(_, held)| *held);
         self.gaps = 0;
         self.held.extend(taken.map(|delivered| (delivered, true)));
-        self.held
-            .make_contiguous()
-            .sort_unstable_by_key(|(delivered, _)| delivered.tag);
+        if !plant::is(Plant::RollbackMixesTags) {
+            self.held
+                .make_contiguous()
+                .sort_unstable_by_key(|(delivered, _)| delivered.tag);
+        }
     }
 
     fn forget_settled(&mut self) {
@@ -196,7 +196,7 @@ impl Deliveries {
             self.gaps -= 1;
         }
         // One that is never settled keeps no memory of all that come after it (G14).
-        if self.gaps > GAPS_MAX && self.gaps > self.held.len() / 2 {
+        if self.gaps > knob::gaps() && self.gaps > self.held.len() / 2 {
             self.held.retain(|(_, held)| *held);
             self.gaps = 0;
         }
@@ -261,7 +261,9 @@ impl Confirms {
                 State::Pending | State::Told => continue,
             };
             run = match run {
-                Some((start, _, same)) if same == ok => Some((start, number, ok)),
+                Some((start, _, same)) if same == ok || plant::is(Plant::RefusalSwallowed) => {
+                    Some((start, number, same))
+                }
                 Some((start, last, other)) => {
                     tell(last, last != start, other);
                     Some((number, number, ok))
@@ -320,7 +322,7 @@ mod tests {
             assert_eq!(held.take(tag).map(|one| one.sequence), Some(sequence));
             assert_eq!(held.take(tag), None, "settled once");
         }
-        assert!(held.held.len() < 2 * GAPS_MAX, "{} are remembered", held.held.len());
+        assert!(held.held.len() < 2 * knob::gaps(), "{} are remembered", held.held.len());
         assert_eq!(held.take_upto(0).map(|all| all.len()), Some(1));
         assert_eq!(held.take(first), None);
     }

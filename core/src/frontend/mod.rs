@@ -19,6 +19,7 @@ mod topology;
 
 use crate::api::{Cause, ChannelReply, ChannelRequest, ConnId, Fault, Name, Object, Operation, Reply, Request};
 use crate::catalog::{Catalog, Change, QueueId};
+use crate::knob;
 use crate::machine::Now;
 use crate::mark::{self, Mark};
 use crate::node::{AdminReply, Config};
@@ -26,10 +27,6 @@ use crate::plant::{self, Plant};
 use crate::shard::{ConsumerId, GroupId, Input, Token};
 use channel::Channel;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Bytes of one connection's requests that wait in line before it is held: some thousands of declarations, or a few
-/// large messages.
-const CONNECTION_LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// The frontend.
 #[derive(Debug)]
@@ -411,7 +408,7 @@ impl Frontend {
         };
         let Some(answered) = channel
             .ending
-            .filter(|_| channel.waiting.is_none() && channel.backlog.is_empty())
+            .filter(|_| channel.waiting.is_none() && (channel.backlog.is_empty() || plant::is(Plant::BacklogDropped)))
         else {
             return;
         };
@@ -440,7 +437,7 @@ impl Frontend {
         let mut returned = channel.deliveries.take_upto(0).expect("all of them");
         let conn = channel.conn;
         let forgotten: u64 = channel.backlog.drain(..).map(|request| backlog_bytes(&request)).sum();
-        if let Some(transaction) = channel.transaction.take() {
+        if let Some(transaction) = channel.transaction.take_if(|_| !plant::is(Plant::OpenTransactionKeeps)) {
             returned.extend(transaction.settles.into_iter().map(|(delivered, _)| delivered));
         }
         for consumer in consumers.into_values() {
@@ -466,7 +463,8 @@ impl Frontend {
         let Some(connection) = self.connections.get_mut(&conn) else {
             return;
         };
-        connection.unread_bytes = connection.unread_bytes.saturating_sub(bytes);
+        let leaked = bytes / 16 * u64::from(plant::is(Plant::WindowLeaks));
+        connection.unread_bytes = connection.unread_bytes.saturating_sub(bytes - leaked);
         if connection.paused && !connection.ending && connection.unread_bytes <= window / 2 {
             if plant::is(Plant::PauseForgotten) {
                 return;
@@ -495,7 +493,7 @@ impl Frontend {
         self.backlog_bytes += bytes;
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.waiting_bytes += bytes;
-            if !connection.held && connection.waiting_bytes > CONNECTION_LINE_BYTES_MAX {
+            if !connection.held && connection.waiting_bytes > knob::line_bytes() {
                 connection.held = true;
                 self.reply(conn, Reply::Hold);
             }
@@ -507,7 +505,8 @@ impl Frontend {
         self.backlog_bytes -= bytes;
         if let Some(connection) = self.connections.get_mut(&conn) {
             connection.waiting_bytes -= bytes;
-            if connection.held && connection.waiting_bytes <= CONNECTION_LINE_BYTES_MAX / 2 {
+            let low = connection.waiting_bytes <= knob::line_bytes() / 2 && !plant::is(Plant::HoldForgotten);
+            if connection.held && low {
                 connection.held = false;
                 self.reply(conn, Reply::GoOn);
             }

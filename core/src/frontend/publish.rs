@@ -112,7 +112,10 @@ impl Frontend {
 
 /// The route of the channel's last publish, if it had the same address.
 fn cached(channel: &Channel, version: u64, message: &Message) -> Option<Arc<[crate::catalog::QueueId]>> {
-    let route = channel.route.as_ref().filter(|route| route.version == version)?;
+    let route = channel
+        .route
+        .as_ref()
+        .filter(|route| route.version == version || plant::is(Plant::RouteCacheStale))?;
     let same = route.address.routing_key() == message.routing_key() && route.address.exchange() == message.exchange();
     same.then(|| route.queues.clone())
 }

@@ -17,7 +17,7 @@ impl Frontend {
     /// A request on an open channel: now, or once those before it are answered.
     pub(super) fn request(&mut self, now: Now, group: GroupId, request: ChannelRequest) {
         let channel = self.channels.get_mut(&group).expect("the channel is open");
-        if channel.failed || channel.ending.is_some() {
+        if (channel.failed && !plant::is(Plant::FailedChannelActs)) || channel.ending.is_some() {
             return;
         }
         if channel.waiting.is_some() {
@@ -120,7 +120,7 @@ impl Frontend {
     /// Whether the next request has to wait for what the channel published before: it must see it (G11).
     pub(super) fn catch_up(&mut self, group: GroupId) -> bool {
         let channel = self.channels.get_mut(&group).expect("the channel is open");
-        std::mem::take(&mut channel.behind)
+        std::mem::take(&mut channel.behind) && !plant::is(Plant::PurgeOvertakes)
     }
 
     pub(super) fn say_if(&mut self, group: GroupId, reply: bool, what: ChannelReply) {
@@ -153,7 +153,7 @@ impl Frontend {
         };
         let id = self.catalog.queue_id(vhost, &name).ok_or_else(missing)?;
         let owner = self.catalog.queue(id).and_then(|queue| queue.exclusive);
-        if owner.is_some_and(|owner| owner != conn) {
+        if owner.is_some_and(|owner| owner != conn) && !plant::is(Plant::ExclusiveQueueShared) {
             return Err(Cause::ResourceLocked {
                 queue: name,
                 why: "another connection declared it exclusive",

@@ -299,7 +299,7 @@ impl Log {
     /// A segment was prepared.
     pub(crate) fn prepared(&mut self, segment: u64) {
         self.preparing -= 1;
-        if self.preparing == 0
+        if (self.preparing == 0 || plant::is(Plant::PreparedTooSoon))
             && let Next::Requested { bytes } = self.next
             && segment == self.active.segment + 1
         {

@@ -9,13 +9,11 @@ use super::End;
 use super::record::{ALIGN, Header, Kind, Parsed, Position, parse};
 use super::superblock::FORMAT_VERSION;
 use crate::disk::FileId;
+use crate::knob;
 use crate::node::HaltCause;
 use crate::plant::{self, Plant};
 use bytes::{Buf, Bytes, BytesMut};
 use std::collections::BTreeMap;
-
-/// Bytes per read. Larger records take several.
-const READ_BYTES: u32 = 1 << 20;
 
 /// Reads records in order, from a place on. The caller performs the reads.
 #[derive(Debug)]
@@ -324,7 +322,7 @@ impl Reader {
     fn read(&self) -> Step {
         let offset = self.offset + self.buffer.len() as u64;
         let missing = (self.wanted - self.buffer.len()) as u64;
-        let bytes = missing.max(u64::from(READ_BYTES)).min(self.remaining());
+        let bytes = missing.max(u64::from(knob::replay_bytes())).min(self.remaining());
         Step::Read {
             segment: self.segment,
             offset,

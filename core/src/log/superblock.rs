@@ -12,6 +12,7 @@
 use super::record::{Position, checksum};
 use crate::mark::{self, Mark};
 use crate::node::HaltCause;
+use crate::plant::{self, Plant};
 
 /// Distance of the two slots: no sector and no page holds both.
 pub const SLOT_BYTES: u64 = 4096;
@@ -102,7 +103,12 @@ impl Superblock {
         if first.is_some() != second.is_some() {
             mark::hit(Mark::SlotLost);
         }
-        Ok(first.into_iter().chain(second).max_by_key(|slot| slot.turn))
+        let whole = first.into_iter().chain(second);
+        Ok(if plant::is(Plant::OlderSlotCounts) {
+            whole.min_by_key(|slot| slot.turn)
+        } else {
+            whole.max_by_key(|slot| slot.turn)
+        })
     }
 }
 

@@ -132,7 +132,12 @@ impl Shard {
         } else {
             time_ms
         };
-        let ttl_ms = ttl_ms.into_iter().chain(queue.definition.policy.message_ttl_ms).min();
+        let ttls = ttl_ms.into_iter().chain(queue.definition.policy.message_ttl_ms);
+        let ttl_ms = if plant::is(Plant::LongerTtlWins) {
+            ttls.max()
+        } else {
+            ttls.min()
+        };
         let slot = Slot {
             at,
             bytes: message.bytes().len() as u32,
@@ -191,7 +196,7 @@ impl Shard {
             if slot.message.is_some() {
                 self.cache.forget(slot.bytes);
             }
-        } else {
+        } else if !plant::is(Plant::PinLeaks) {
             self.cache.unpin(slot.bytes);
         }
         true

@@ -9,9 +9,10 @@
 
 use super::Shard;
 use super::index::Index;
-use super::page::{PAGE_SLOTS, Page, Stored};
+use super::page::{Page, Stored};
 use crate::catalog::{Change, QueueId};
 use crate::encoding::{Reader, put_varint};
+use crate::knob;
 use crate::log::record::{BODY_BYTES_MAX, Body, Kind, Position, checksum, record_bytes};
 use crate::log::superblock::Superblock;
 use crate::mark::{self, Mark};
@@ -90,7 +91,8 @@ impl Shard {
     pub(super) fn start_checkpoint(&mut self) -> bool {
         self.note_segments();
         let last = self.stopping && !self.checkpoint.stopped;
-        if !self.checkpoint.is_idle() || !(last || self.is_checkpoint_due()) || !self.batch.flying.is_empty() {
+        let applied = self.batch.flying.is_empty() || plant::is(Plant::CheckpointOverFlight);
+        if !self.checkpoint.is_idle() || !(last || self.is_checkpoint_due()) || !applied {
             return false;
         }
         let bound = self.checkpoint_bound();
@@ -157,7 +159,7 @@ impl Shard {
             State::Superblock {
                 bytes,
                 other_slot: false,
-            } => {
+            } if !plant::is(Plant::OneSlotOnly) => {
                 self.checkpoint.superblock.turn += 1;
                 self.log.write_superblock(&self.checkpoint.superblock);
                 self.checkpoint.state = State::Superblock {
@@ -165,10 +167,7 @@ impl Shard {
                     other_slot: true,
                 };
             }
-            State::Superblock {
-                bytes,
-                other_slot: true,
-            } => {
+            State::Superblock { bytes, .. } => {
                 self.checkpoint.manifest_bytes = bytes;
                 self.checkpoint.state = State::Idle;
                 self.counters.checkpoints += 1;
@@ -266,7 +265,8 @@ impl Shard {
     fn evict_pages(&mut self) {
         for queue in self.queues.values_mut().filter(|queue| queue.index.pages().len() > 2) {
             let idle = |(number, page): (&u64, &Page)| {
-                (page.slots.is_some() && !page.dirty && page.cached == 0 && page.stored.is_some()).then_some(*number)
+                let clean = !page.dirty || plant::is(Plant::DirtyPageEvicted);
+                (page.slots.is_some() && clean && page.cached == 0 && page.stored.is_some()).then_some(*number)
             };
             let numbers: Vec<u64> = queue.index.pages().iter().filter_map(idle).collect();
             for number in numbers {
@@ -391,7 +391,7 @@ fn read_page(from: &mut Reader<'_>) -> Option<(u64, Page)> {
     page.by_segment = (0..count)
         .map(|_| Some((from.varint()?, from.varint()?)))
         .collect::<Option<Vec<_>>>()?;
-    let possible = 1..=(PAGE_SLOTS * BODY_BYTES_MAX) as u64;
+    let possible = 1..=(knob::page_slots() * BODY_BYTES_MAX) as u64;
     page.by_segment
         .iter()
         .all(|(_, bytes)| possible.contains(bytes))

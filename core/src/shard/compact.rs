@@ -6,16 +6,15 @@
 
 use super::Shard;
 use super::entry::put_message;
-use super::page::{MESSAGE_HEAD_BYTES, PAGE_SLOTS, Sequence};
+use super::page::{MESSAGE_HEAD_BYTES, Sequence};
 use crate::catalog::QueueId;
+use crate::knob;
 use crate::log::record::{Body, HEADER_BYTES, Kind, Position, record_bytes};
 use crate::mark::{self, Mark};
 use crate::plant::{self, Plant};
 
 /// A segment is copied when less than this share of it, in 256, is live.
 const SPARSE_SHARE: u64 = 64;
-/// Bytes copied at once.
-const STEP_BYTES: usize = 1 << 20;
 
 /// The segment being emptied.
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl Shard {
             .enumerate()
             .filter(|(_, slot)| slot.live && slot.at.segment == victim)
         {
-            let sequence = number * PAGE_SLOTS as u64 + place as u64;
+            let sequence = number * knob::page_slots() as u64 + place as u64;
             let Some(message) = &slot.message else {
                 if found.is_empty() {
                     self.load_messages(id, sequence);
@@ -73,7 +72,7 @@ impl Shard {
             };
             bytes += message.bytes().len() + MESSAGE_HEAD_BYTES as usize;
             found.push((sequence, slot.at, message.bytes().clone()));
-            if bytes > STEP_BYTES {
+            if bytes > knob::copy_bytes() {
                 break;
             }
         }

@@ -9,19 +9,17 @@ use super::queue::{Death, Dying};
 use super::{Publish, Shard};
 use crate::api::Name;
 use crate::catalog::{Definition, QueueId};
+use crate::knob;
 use crate::mark::{self, Mark};
 use crate::message::{Message, OwnedProperties, Table, Value};
 use crate::plant::{self, Plant};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Dead letters of one queue before others have their turn.
-const TURN_DEATHS: usize = 64;
-
 impl Shard {
     /// Sends the queue's dead letters on their way.
     pub(super) fn bury(&mut self, id: QueueId) {
-        for _ in 0..TURN_DEATHS {
+        for _ in 0..knob::turn_deaths() {
             let Some(queue) = self.queues.get(&id) else { return };
             let Some(Dying {
                 sequence,
@@ -82,6 +80,14 @@ impl Shard {
         }
     }
 
+    /// The leader's time, as everywhere in the log (G13).
+    fn letter_time_ms(&self) -> u64 {
+        if plant::is(Plant::LetterTimeLocal) {
+            return self.now.mono.0 / 1_000_000;
+        }
+        self.time_ms
+    }
+
     /// A message that a full queue refused, and that is to be dead-lettered.
     pub(super) fn dead_letter_refused(&mut self, id: QueueId, message: &Message) {
         let definition = self.queues[&id].definition.clone();
@@ -106,11 +112,11 @@ impl Shard {
             return (message.clone(), Arc::default());
         };
         let key = match &from.policy.dead_letter_key {
-            Some(key) => key.as_bytes().to_vec(),
-            None => message.routing_key().to_vec(),
+            Some(key) if !plant::is(Plant::LetterKeyIgnored) => key.as_bytes().to_vec(),
+            _ => message.routing_key().to_vec(),
         };
         let mut properties = OwnedProperties::parse(message.properties()).unwrap_or_default();
-        let deaths = record_death(&mut properties, from, message, death, self.time_ms);
+        let deaths = record_death(&mut properties, from, message, death, self.letter_time_ms());
         let letter = Message::new(&exchange, &key, &properties.to_vec(), message.body());
         let route = self
             .catalog
@@ -153,6 +159,7 @@ fn record_death(
         .as_ref()
         .and_then(|value| field(value, "count")?.as_i64())
         .unwrap_or(0)
+        .min(if plant::is(Plant::DeathsUncounted) { 0 } else { i64::MAX })
         + 1;
     let mut entry = Table(vec![
         (Name::from("count"), Value::I64(count)),
@@ -167,6 +174,7 @@ fn record_death(
     ]);
     if let Some(expiration) = properties.expiration.take() {
         // It must not expire again at once.
+        properties.expiration = plant::is(Plant::LetterKeepsExpiration).then(|| expiration.clone());
         entry
             .0
             .push((Name::from("original-expiration"), Value::Str(expiration)));
@@ -194,7 +202,7 @@ fn is_cycle(deaths: &[Value], queue: &str) -> bool {
     };
     deaths[..=last]
         .iter()
-        .all(|death| text_of(death, "reason") != Some("rejected"))
+        .all(|death| text_of(death, "reason") != Some("rejected") || plant::is(Plant::RejectionIsCycle))
 }
 
 fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {

@@ -7,20 +7,12 @@ use super::queue::{Death, Dying, Head, Holder, Queue};
 use super::{ConsumerId, Delivery, Output, Shard};
 use crate::catalog::{Change, QueueId};
 use crate::disk::{FileId, ReadId};
+use crate::knob;
 use crate::log::record::{Position, checksum};
 use crate::mark::{self, Mark};
 use crate::node::HaltCause;
 use crate::plant::{self, Plant};
 use bytes::Bytes;
-
-/// Deliveries of one queue before others have their turn.
-const TURN_MESSAGES: usize = 256;
-/// Bytes of one queue's turn: a slow reader's window is overrun by no more than this.
-const TURN_BYTES: usize = 256 << 10;
-/// Deliveries before the frontend is heard again.
-const ROUND_OUTPUTS: usize = 2048;
-/// Messages that lie within so many bytes of the head are read with it.
-const READ_AHEAD_BYTES: u32 = 512 << 10;
 
 /// What a read is for.
 #[derive(Debug)]
@@ -55,7 +47,7 @@ impl Shard {
                 queue.seen = queue.index.next();
             }
             self.schedule_expiry(id);
-            if self.outputs.len() > ROUND_OUTPUTS {
+            if self.outputs.len() > knob::round_outputs() {
                 break;
             }
         }
@@ -66,7 +58,7 @@ impl Shard {
         self.shorten(id);
         self.bury(id);
         let mut bytes = 0;
-        for _ in 0..TURN_MESSAGES {
+        for _ in 0..knob::turn_messages() {
             let Some(queue) = self.queues.get_mut(&id) else {
                 return Turn::Idle;
             };
@@ -98,7 +90,7 @@ impl Shard {
             }
             bytes += slot.bytes as usize;
             self.deliver(id, sequence, taker);
-            if bytes > TURN_BYTES {
+            if bytes > knob::turn_bytes() {
                 return Turn::More;
             }
         }
@@ -111,7 +103,11 @@ impl Shard {
         let turn = queue.consumers.iter().position(|consumer| self.has_credit(*consumer))?;
         let queue = self.queues.get_mut(&id).expect("it is being served");
         queue.consumers.rotate_left(turn + 1);
-        queue.consumers.back().copied()
+        let chosen = queue.consumers.back().copied();
+        if plant::is(Plant::OneConsumerServed) {
+            queue.consumers.rotate_right(turn + 1);
+        }
+        chosen
     }
 
     /// Whether somebody could take a message now.
@@ -123,13 +119,16 @@ impl Shard {
     fn has_credit(&self, id: ConsumerId) -> bool {
         let consumer = &self.consumers[&id];
         let group = &self.groups[&consumer.spec.group];
-        consumer.unsettled
-            < consumer
-                .spec
-                .max
-                .saturating_add(u32::from(plant::is(Plant::PrefetchOffByOne)))
-            && (consumer.spec.no_ack || group.max.is_none_or(|max| group.unsettled < max))
-            && !self.paused.contains(&consumer.spec.conn)
+        let held = if plant::is(Plant::PrefetchPerChannel) {
+            group.unsettled
+        } else {
+            consumer.unsettled
+        };
+        let max = consumer.spec.max;
+        let free = consumer.spec.no_ack && !plant::is(Plant::AutomaticWaitsForCredit);
+        held < max.saturating_add(u32::from(plant::is(Plant::PrefetchOffByOne)))
+            && (free || group.max.is_none_or(|max| group.unsettled < max) || plant::is(Plant::SharedLimitIgnored))
+            && (!self.paused.contains(&consumer.spec.conn) || plant::is(Plant::PausedStillServed))
     }
 
     fn deliver(&mut self, id: QueueId, sequence: Sequence, taker: Option<ConsumerId>) {
@@ -149,7 +148,7 @@ impl Shard {
         let (holder, output) = match taker {
             None => {
                 let get = queue.gets.pop_front().expect("somebody asked");
-                let (token, ready) = (get.token, queue.ready);
+                let (token, ready) = (get.token, queue.ready + u64::from(plant::is(Plant::GetCountsItself)));
                 let got = Some(delivery);
                 (Holder::Get, Output::Got { token, got, ready })
             }
@@ -193,7 +192,8 @@ impl Shard {
         let slot = self.queues[&id].index.slot(sequence).expect("the head is in memory");
         let late = 1000 * u64::from(plant::is(Plant::ExpiryLate));
         let over = slot.expires_ms != 0 && slot.expires_ms + late <= self.time_ms;
-        if !over || (slot.expires_ms == Slot::AT_ONCE && sequence >= self.queues[&id].seen && self.waits_for(id)) {
+        let at_once = slot.expires_ms == Slot::AT_ONCE && !plant::is(Plant::AtOnceNeverDelivered);
+        if !over || (at_once && sequence >= self.queues[&id].seen && self.waits_for(id)) {
             return false;
         }
         let queue = self.queues.get_mut(&id).expect("it is being served");
@@ -205,7 +205,7 @@ impl Shard {
 
     /// Without consumers, heads still expire.
     fn expire_head(&mut self, id: QueueId) -> Turn {
-        for _ in 0..TURN_MESSAGES {
+        for _ in 0..knob::turn_messages() {
             let Some(queue) = self.queues.get_mut(&id) else {
                 return Turn::Idle;
             };
@@ -248,7 +248,8 @@ impl Shard {
     /// A message that nobody holds leaves: to the dead-letter exchange, if the queue has one.
     pub(super) fn die(&mut self, id: QueueId, sequence: Sequence, death: Death) {
         let queue = self.queues.get_mut(&id).expect("it holds the message");
-        if queue.definition.policy.dead_letter_exchange.is_none() {
+        let lost = plant::is(Plant::ExpiredInQueueLost) && death == Death::Expired && queue.is_redelivered(sequence);
+        if queue.definition.policy.dead_letter_exchange.is_none() || lost {
             self.remove(id, sequence);
             return;
         }
@@ -258,6 +259,9 @@ impl Shard {
             death,
             number,
         });
+        if plant::is(Plant::DeathsReversed) {
+            queue.dying.rotate_right(1);
+        }
         self.touch(id);
     }
 
@@ -269,7 +273,7 @@ impl Shard {
             queue.head_expiry()
         };
         let due = (due != 0).then_some(due);
-        if queue.timer == due {
+        if queue.timer == due || (plant::is(Plant::TimerNotMoved) && queue.timer.is_some()) {
             return;
         }
         if let Some(before) = std::mem::replace(&mut queue.timer, due) {
@@ -475,11 +479,11 @@ fn near(queue: &Queue, first: Sequence, at: Position) -> (Vec<(Sequence, u32)>, 
             .offset
             .checked_sub(at.offset)
             .filter(|_| slot.at.segment == at.segment);
-        let Some(offset) = ahead.filter(|offset| *offset < READ_AHEAD_BYTES || sequence == first) else {
+        let Some(offset) = ahead.filter(|offset| *offset < knob::read_ahead_bytes() || sequence == first) else {
             break;
         };
         let length = slot.bytes + MESSAGE_HEAD_BYTES;
-        if offset + length > READ_AHEAD_BYTES && sequence != first {
+        if offset + length > knob::read_ahead_bytes() && sequence != first {
             break;
         }
         end = end.max(offset + length);

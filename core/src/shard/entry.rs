@@ -59,6 +59,7 @@ impl Settle {
     pub(crate) fn add(&mut self, sequence: Sequence) {
         match self.ranges.last_mut() {
             Some((_, last)) if *last + 1 == sequence => *last = sequence,
+            Some((_, last)) if *last + 2 == sequence && plant::is(Plant::RangesJoined) => *last = sequence,
             _ => self.ranges.push((sequence, sequence)),
         }
     }

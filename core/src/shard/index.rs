@@ -1,6 +1,7 @@
 //! The replicated part of a queue: which messages it holds and where they lie. A function of the entries applied.
 
-use super::page::{PAGE_SLOTS, Page, Sequence, Slot, Stored};
+use super::page::{Page, Sequence, Slot, Stored};
+use crate::knob::page_slots;
 use crate::log::record::Position;
 use crate::message::Message;
 use std::collections::BTreeMap;
@@ -27,16 +28,16 @@ pub(crate) enum Found<'a> {
 /// No queue comes to so many messages: what claims to is damage.
 const SEQUENCE_MAX: Sequence = 1 << 62;
 
-pub(crate) const fn page_of(sequence: Sequence) -> u64 {
-    sequence / PAGE_SLOTS as u64
+pub(crate) fn page_of(sequence: Sequence) -> u64 {
+    sequence / page_slots() as u64
 }
 
-const fn slot_of(sequence: Sequence) -> usize {
-    (sequence % PAGE_SLOTS as u64) as usize
+fn slot_of(sequence: Sequence) -> usize {
+    (sequence % page_slots() as u64) as usize
 }
 
-const fn first_of(page: u64) -> Sequence {
-    page * PAGE_SLOTS as u64
+fn first_of(page: u64) -> Sequence {
+    page * page_slots() as u64
 }
 
 impl Index {
@@ -46,7 +47,7 @@ impl Index {
             let full = if *number == page_of(next) {
                 slot_of(next)
             } else {
-                PAGE_SLOTS
+                page_slots()
             };
             let filled = usize::from(page.filled);
             *number <= page_of(next)

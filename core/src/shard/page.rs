@@ -1,4 +1,4 @@
-//! A page of a queue's index: where [`PAGE_SLOTS`] consecutive messages lie, and which are settled.
+//! A page of a queue's index: where so many ([`knob::page_slots`]) consecutive messages lie, and which are settled.
 //!
 //! Pages are what lets a backlog be larger than memory: a page that a checkpoint stored and that nothing works on is
 //! dropped and read back when the queue's head comes to it.
@@ -7,13 +7,11 @@
 //! varint segment, varint offset, varint bytes, varint expiry in ms (0: none).
 
 use crate::encoding::{Reader, put_varint};
+use crate::knob;
 use crate::log::record::{BODY_BYTES_MAX, Position};
 use crate::message::Message;
+use crate::plant::{self, Plant};
 use std::collections::BTreeMap;
-
-/// Messages per page. At 40 bytes a slot in memory a page is 40 KB: small enough to load at once, large enough that
-/// ten million messages make ten thousand pages.
-pub(crate) const PAGE_SLOTS: usize = 1024;
 
 /// A message's place in its queue: dense from 0 in order of arrival, never reused.
 pub(crate) type Sequence = u64;
@@ -102,8 +100,8 @@ impl Page {
 
     /// Whether no slot is free.
     #[must_use]
-    pub(crate) const fn is_full(&self) -> bool {
-        self.filled as usize == PAGE_SLOTS
+    pub(crate) fn is_full(&self) -> bool {
+        self.filled as usize == knob::page_slots()
     }
 
     /// Appends a slot.
@@ -116,7 +114,8 @@ impl Page {
         self.live += 1;
         self.body_bytes += u64::from(slot.body_bytes);
         self.cached += u16::from(slot.message.is_some());
-        if slot.expires_ms != 0 && (self.expires_ms == 0 || slot.expires_ms < self.expires_ms) {
+        let sooner = (slot.expires_ms < self.expires_ms) != plant::is(Plant::ExpiryHintLate);
+        if slot.expires_ms != 0 && (self.expires_ms == 0 || sooner) {
             self.expires_ms = slot.expires_ms;
         }
         if slot.is_logged() {
@@ -272,7 +271,7 @@ fn read_slot(from: &mut Reader<'_>) -> Option<Slot> {
         };
         slot.bytes = u32::try_from(from.varint()?).ok()?;
         slot.body_bytes = u32::try_from(from.varint()?).ok()?;
-        slot.expires_ms = from.varint()?;
+        slot.expires_ms = from.varint()? * u64::from(!plant::is(Plant::PageForgetsExpiry));
         let whole = slot.is_logged() && slot.body_bytes <= slot.bytes && slot.bytes as usize <= BODY_BYTES_MAX;
         whole.then_some(())?;
     }

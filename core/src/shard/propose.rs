@@ -7,6 +7,7 @@ use crate::api::{Cause, ConnId, Object, Outcome};
 use crate::catalog::{Change, Overflow, QueueId};
 use crate::disk::WriteId;
 use crate::encoding::put_varint;
+use crate::knob;
 use crate::log::record::{Body, Kind, Position};
 use crate::mark::{self, Mark};
 use crate::plant::{self, Plant};
@@ -15,10 +16,6 @@ use std::sync::Arc;
 
 use super::page::Sequence;
 
-/// A batch is cut into entries of about this size, so that replay and replication work in pieces.
-const ENTRY_BYTES_AIM: usize = 4 << 20;
-/// What one write takes of the open batch, beyond which the rest waits for the next: a segment's worth.
-const WRITE_BYTES_AIM: u64 = 32 << 20;
 /// Bytes of an encoded command beside its message and its lists, at most.
 const COMMAND_BYTES: usize = 64;
 const VARINT_BYTES_MAX: usize = 10;
@@ -134,7 +131,7 @@ impl Shard {
             self.enqueue_transient(&transient, ttl_ms, &message);
         }
         if persistent.is_empty() {
-            if let Some(token) = token {
+            if let Some(token) = token.filter(|_| !plant::is(Plant::ConfirmForgotten)) {
                 self.output(Output::Published { token, ok: true });
             }
             return;
@@ -156,7 +153,9 @@ impl Shard {
     /// Which of the queues take the message: those that still exist and do not refuse it; and whether none refused. One
     /// queue's refusal refuses the publish; the others keep their copy, as with RabbitMQ.
     fn admit(&mut self, publish: &Publish) -> (Arc<[QueueId]>, bool) {
-        let body_bytes = publish.message.body().len() as u64;
+        let head_bytes = publish.message.bytes().len() - publish.message.body().len();
+        let wrong_bytes = head_bytes * usize::from(plant::is(Plant::ByteLimitCountsHead));
+        let body_bytes = (publish.message.body().len() + wrong_bytes) as u64;
         let mut refusing = Vec::new();
         let mut gone = false;
         for id in publish.queues.iter() {
@@ -199,7 +198,7 @@ impl Shard {
         if let Change::DeleteQueue { id } = &change
             && let Some(queue) = self.queues.get(id)
         {
-            let why = if guard.unused && !queue.consumers.is_empty() {
+            let why = if guard.unused && !queue.consumers.is_empty() && !plant::is(Plant::IfUnusedIgnored) {
                 Some("has consumers: cancel them, or delete it without if-unused")
             } else if guard.empty && queue.ready + queue.pending > 0 {
                 Some("is not empty: purge it, or delete it without if-empty")
@@ -280,9 +279,9 @@ impl Shard {
             return;
         };
         let why = match (queue.exclusive_consumer, spec.exclusive && !queue.consumers.is_empty()) {
-            (Some(_), _) => Some("a consumer has exclusive use of it"),
-            (None, true) => Some("it has consumers: exclusive use is not to be had"),
-            (None, false) => None,
+            (Some(_), _) if !plant::is(Plant::ExclusiveConsumerShared) => Some("a consumer has exclusive use of it"),
+            (_, true) => Some("it has consumers: exclusive use is not to be had"),
+            (_, false) => None,
         };
         if let Some(why) = why {
             let queue = queue.definition.name.clone();
@@ -354,7 +353,9 @@ impl Shard {
             return;
         };
         queue.gets.push_back(Get { token });
-        self.use_queue(id);
+        if !plant::is(Plant::LeaseNotRenewed) {
+            self.use_queue(id);
+        }
         self.touch(id);
     }
 
@@ -369,7 +370,7 @@ impl Shard {
             }
             Outcome::Reject => {
                 self.counters.rejected += 1;
-                self.leak_credit(id);
+                self.mistake_credit(id);
                 self.die(id, sequence, Death::Rejected);
             }
             Outcome::Requeue => {
@@ -382,13 +383,13 @@ impl Shard {
         }
     }
 
-    /// A planted bug: somebody's credit is not given back.
-    fn leak_credit(&mut self, id: QueueId) {
+    /// Planted bugs: somebody's credit is not given back, or twice.
+    fn mistake_credit(&mut self, id: QueueId) {
         let first = self.queues.get(&id).and_then(|queue| queue.consumers.front().copied());
-        if plant::is(Plant::CreditLeakedOnReject)
-            && let Some(consumer) = first.and_then(|id| self.consumers.get_mut(&id))
-        {
-            consumer.unsettled += 1;
+        if let Some(consumer) = first.and_then(|id| self.consumers.get_mut(&id)) {
+            let twice = u32::from(plant::is(Plant::CreditGrantedTwice));
+            consumer.unsettled = consumer.unsettled.saturating_sub(twice);
+            consumer.unsettled += u32::from(plant::is(Plant::CreditLeakedOnReject));
         }
     }
 
@@ -418,7 +419,7 @@ impl Shard {
                 .get_mut(&consumer.spec.group)
                 .expect("a consumer's group exists");
             group.unsettled -= 1;
-            if group.max.is_some_and(|max| group.unsettled < max) {
+            if group.max.is_some_and(|max| group.unsettled < max) && !plant::is(Plant::SharedCreditWakesNobody) {
                 let queues = group
                     .consumers
                     .iter()
@@ -542,7 +543,7 @@ impl Shard {
 
     /// Answers when everything proposed so far is applied.
     pub(super) fn wait(&mut self, barrier: Barrier) {
-        let until = if self.batch.rejections.is_empty() {
+        let until = if self.batch.rejections.is_empty() || plant::is(Plant::RejectionNotAwaited) {
             Until::Applied(self.proposed())
         } else {
             Until::Rejections(self.batch.rejection_next)
@@ -628,7 +629,11 @@ impl Shard {
                 "low on memory"
             };
             self.output(Output::Blocked { reason });
-        } else if self.blocked && pending <= limit / 2 && pinned <= memory - memory / 8 {
+        } else if self.blocked
+            && !plant::is(Plant::BlockedForever)
+            && pending <= limit / 2
+            && pinned <= memory - memory / 8
+        {
             self.blocked = false;
             self.output(Output::Unblocked);
         }
@@ -667,7 +672,7 @@ impl Shard {
         let mut count = 0;
         let mut joined = false;
         for proposal in &self.batch.open {
-            if bytes > WRITE_BYTES_AIM && !joined {
+            if bytes > knob::write_bytes() && (!joined || plant::is(Plant::TransactionCut)) {
                 break;
             }
             bytes += proposal.bytes;
@@ -677,7 +682,7 @@ impl Shard {
         let settles: usize = self.batch.settles.values().map(settle_bound).sum();
         // Room first: nothing may be half written when the next segment is missing.
         let bound = bytes as usize + settles;
-        let entries = bound / ENTRY_BYTES_AIM + 2;
+        let entries = bound / knob::entry_bytes() + 2;
         if !self.log.reserve(bound + entries * ENTRY_OVERHEAD_BYTES) {
             return;
         }
@@ -713,7 +718,7 @@ impl Shard {
         let mut commands = VecDeque::with_capacity(taken.len());
         let mut joined = false;
         let mut bytes = 0;
-        while (body.len() < ENTRY_BYTES_AIM || joined)
+        while (body.len() < knob::entry_bytes() || joined)
             && let Some(proposal) = taken.pop_front()
         {
             let at = proposal.command.encode(&mut body);

@@ -5,6 +5,7 @@ use super::page::{Sequence, Slot};
 use super::{ConsumerId, Token};
 use crate::catalog::{Definition, Overflow, QueueId};
 use crate::disk::ReadId;
+use crate::knob;
 use crate::machine::Time;
 use crate::plant::{self, Plant};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -72,8 +73,9 @@ pub(crate) enum Death {
 }
 
 impl Death {
-    pub(crate) const fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
+            Self::MaxLength if plant::is(Plant::OverflowSaysRejected) => "rejected",
             Self::Rejected => "rejected",
             Self::Expired => "expired",
             Self::MaxLength => "maxlen",
@@ -130,7 +132,7 @@ impl Queue {
     pub(crate) fn lead(&mut self) {
         self.cursor = 0;
         self.returned.clear();
-        self.recovered = self.index.next();
+        self.recovered = self.index.next() * u64::from(!plant::is(Plant::RecoveredNotFlagged));
         self.ready = self.index.live();
         self.ready_bytes = self.index.body_bytes();
     }
@@ -188,7 +190,7 @@ impl Queue {
         };
         slot.delivered = !plant::is(Plant::RequeueLosesFlag);
         self.ready += 1;
-        self.ready_bytes += u64::from(slot.body_bytes);
+        self.ready_bytes += u64::from(slot.body_bytes) * u64::from(!plant::is(Plant::RequeueForgetsBytes));
         let fresh = self.returned.insert(sequence);
         assert!(fresh && sequence < self.cursor, "it was taken once");
     }
@@ -198,6 +200,9 @@ impl Queue {
         let count = self.ready;
         let mut ranges = Vec::new();
         for sequence in std::mem::take(&mut self.returned) {
+            if plant::is(Plant::PurgeForgetsReturned) {
+                continue;
+            }
             ranges.push((sequence, sequence));
         }
         if self.cursor < self.index.next() {
@@ -237,7 +242,11 @@ impl Queue {
     /// Whether a limit would be exceeded by one more message of so many bytes, counting what is proposed.
     pub(crate) fn is_full_for(&self, body_bytes: u64) -> bool {
         let policy = &self.definition.policy;
-        policy.length_max.is_some_and(|max| self.ready + self.pending + 1 > max)
+        let counted = u64::from(!plant::is(Plant::PendingUncounted));
+        let spare = u64::from(plant::is(Plant::LengthOffByOne));
+        policy
+            .length_max
+            .is_some_and(|max| self.ready + self.pending * counted + 1 > max + spare)
             || policy
                 .bytes_max
                 .is_some_and(|max| self.ready_bytes + self.pending_bytes + body_bytes > max)
@@ -255,11 +264,11 @@ impl Queue {
     /// Whether a page must stay in memory: the head, the tail, and where unsettled messages are.
     pub(crate) fn pins(&self, page: u64) -> bool {
         let near = super::index::page_of(self.cursor);
-        let first = page * super::page::PAGE_SLOTS as u64;
-        let span = first..first + super::page::PAGE_SLOTS as u64;
+        let first = page * knob::page_slots() as u64;
+        let span = first..first + knob::page_slots() as u64;
         page == super::index::page_of(self.index.next())
             || (near..=near + 1).contains(&page)
-            || self.unsettled.range(span.clone()).next().is_some()
+            || (self.unsettled.range(span.clone()).next().is_some() && !plant::is(Plant::UnsettledPageEvicted))
             || self.returned.range(span.clone()).next().is_some()
             || self.dying.iter().any(|dying| span.contains(&dying.sequence))
     }

@@ -319,7 +319,7 @@ impl Recover {
             .listing
             .segments
             .iter()
-            .filter(|(segment, _)| *segment > end.segment)
+            .filter(|(segment, _)| *segment > end.segment && !plant::is(Plant::StaleSegmentsKept))
         {
             self.commands.push_back(Command::Delete {
                 file: FileId::Segment(*segment),
@@ -387,7 +387,9 @@ impl Shard {
 
     /// Takes the state of a checkpoint. `None` if it contradicts itself.
     fn restore(&mut self, manifest: Manifest, at: Position, bytes: u64) -> Option<()> {
-        self.time_ms = self.time_ms.max(manifest.time_ms);
+        if !plant::is(Plant::ClockNotRestored) {
+            self.time_ms = self.time_ms.max(manifest.time_ms);
+        }
         for change in &manifest.changes {
             self.keep_vhost(change);
             self.is_new(change).then_some(())?;
@@ -431,7 +433,9 @@ impl Shard {
 
     /// Applies an entry's command again.
     fn replay(&mut self, time_ms: u64, command: Entry, at: Option<Position>) {
-        self.time_ms = self.time_ms.max(time_ms);
+        if !plant::is(Plant::ClockNotRestored) {
+            self.time_ms = self.time_ms.max(time_ms);
+        }
         if let Entry::Change(change) = &command {
             self.keep_vhost(change);
         }

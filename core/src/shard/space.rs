@@ -79,7 +79,11 @@ impl Space {
 
     /// That checkpoint is durable.
     pub(super) fn end_checkpoint(&mut self) {
-        for (segment, bytes) in std::mem::take(&mut self.obsolete) {
+        let mut released = std::mem::take(&mut self.obsolete);
+        if plant::is(Plant::ReleasedWithOlder) {
+            released.append(&mut self.obsolete_next);
+        }
+        for (segment, bytes) in released {
             self.remove(segment, bytes);
         }
     }
@@ -94,7 +98,7 @@ impl Space {
 
     /// Forgets and returns the segments before `first` that nothing needs.
     pub(super) fn take_dead(&mut self, first: u64) -> Vec<u64> {
-        let dead = |segment: &u64| !self.segments.contains_key(segment);
+        let dead = |segment: &u64| !self.segments.contains_key(segment) && !plant::is(Plant::DeadSegmentsKept);
         let dead: Vec<u64> = self
             .known
             .range(..first)

@@ -1,9 +1,10 @@
 //! The index against a list that keeps everything.
 
+use crate::knob::page_slots;
 use crate::log::record::{Position, checksum};
 use crate::message::Message;
 use crate::shard::index::{Found, Index, page_of};
-use crate::shard::page::{MESSAGE_HEAD_BYTES, PAGE_SLOTS, Page, Slot, Stored};
+use crate::shard::page::{MESSAGE_HEAD_BYTES, Page, Slot, Stored};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -127,7 +128,7 @@ fn compare(index: &mut Index, shelf: &Shelf, model: &BTreeMap<u64, Known>) {
             match index.first_live(from) {
                 Found::Page(page) => {
                     let earliest = index.expiry_hint(page);
-                    let in_page = model.range(page * PAGE_SLOTS as u64..(page + 1) * PAGE_SLOTS as u64);
+                    let in_page = model.range(page * page_slots() as u64..(page + 1) * page_slots() as u64);
                     let expiries = in_page.map(|(_, known)| known.expires_ms).filter(|expiry| *expiry > 0);
                     assert!(expiries.min().is_none_or(|expiry| 0 < earliest && earliest <= expiry));
                     load(index, shelf, page);
@@ -231,7 +232,7 @@ fn a_tail_page_that_is_wholly_settled_is_gone_and_sequences_go_on_behind_it() {
     for sequence in 0..3 {
         assert!(index.settle(sequence).is_some());
     }
-    assert_eq!((index.pages().len(), index.next()), (0, PAGE_SLOTS as u64));
+    assert_eq!((index.pages().len(), index.next()), (0, page_slots() as u64));
     assert_eq!(page_of(index.push(slot(known))), 1);
 }
 
