@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | what a seed draws: workload, faults, limits |
+//! | [`knobs`] | sizes of the core, drawn for each seed |
 //! | [`disk`], `damage` | a disk of sectors that forgets what was not synced; bytes that are not what was written |
 //! | [`world`] | virtual time, the node, its disk, its clients |
 //! | `clients` | publishers, consumers, meddlers, and others |
@@ -20,6 +21,7 @@ mod clients;
 mod damage;
 pub mod disk;
 pub mod exhaustive;
+pub mod knobs;
 pub mod plan;
 #[cfg(feature = "plants")]
 pub mod plants;

@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use waystation_core::api::{ChannelReply, ChannelRequest, ConnId, Reply, Request};
 use waystation_core::disk::{Command, Event, FileId};
-use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output};
+use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output, QueueInfo};
 use waystation_core::{Machine, Now, Time, Wall};
 
 /// Wall time at the start of each run.
@@ -145,6 +145,7 @@ pub(crate) struct World {
 /// # Errors
 /// The first violation.
 pub fn run(plan: &Plan) -> Result<Report, Violation> {
+    waystation_core::knob::set(crate::knobs::draw(plan.seed));
     let mut world = World::new(plan.clone());
     world.open();
     world.schedule_crash();
@@ -159,6 +160,12 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
             world.ledger.fail("G15", what);
         }
     }
+    // Dead letters that nobody takes leave unseen, as slowly as their bodies are read.
+    while world.ledger.violation().is_none()
+        && world.queues().iter().any(|queue| queue.message_bytes > 0)
+        && world.now <= plan.length + HEAL
+        && world.step()
+    {}
     if world.ledger.violation().is_none() {
         world.empty();
         world.ledger.drained();
@@ -479,29 +486,35 @@ impl World {
         }
     }
 
+    /// What an operator is told of every queue; nothing while the node is down.
+    fn queues(&mut self) -> Vec<QueueInfo> {
+        let now = self.clock();
+        let Some(node) = &mut self.node else { return Vec::new() };
+        let request = AdminRequest::Queues { vhost: None };
+        node.handle(now, Input::Admin { id: 0, request });
+        let mut queues = Vec::new();
+        let mut others = Vec::new();
+        while let Some(output) = node.poll() {
+            match output {
+                Output::Admin {
+                    reply: AdminReply::Queues(infos),
+                    ..
+                } => queues = infos,
+                other => others.push(other),
+            }
+        }
+        for output in others {
+            self.take(output);
+        }
+        queues
+    }
+
     /// Nothing is left in any queue of the run, neither ready nor in anybody's hands.
     fn empty(&mut self) {
         let now = self.clock();
-        let node = self.node.as_mut().expect("the node runs at the end");
-        node.check();
-        node.handle(
-            now,
-            Input::Admin {
-                id: 0,
-                request: AdminRequest::Queues { vhost: None },
-            },
-        );
+        self.node.as_ref().expect("the node runs at the end").check();
+        let queues = self.queues();
         let mut names = (0..self.plan.queues.len()).map(|queue| self.plan.name(queue));
-        let mut queues = Vec::new();
-        while let Some(output) = node.poll() {
-            if let Output::Admin {
-                reply: AdminReply::Queues(infos),
-                ..
-            } = output
-            {
-                queues = infos;
-            }
-        }
         let missing = names.find(|name| !queues.iter().any(|queue| *queue.name == **name));
         if let Some(name) = missing {
             self.ledger
