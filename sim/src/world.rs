@@ -163,7 +163,7 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
     // Dead letters that nobody takes leave unseen, as slowly as their bodies are read.
     while world.ledger.violation().is_none()
         && world.queues().iter().any(|queue| queue.message_bytes > 0)
-        && world.now <= plan.length + HEAL
+        && !g15_progress::is_stuck(world.now, plan.length, world.report.steps)
         && world.step()
     {}
     if world.ledger.violation().is_none() {
@@ -511,7 +511,6 @@ impl World {
 
     /// Nothing is left in any queue of the run, neither ready nor in anybody's hands.
     fn empty(&mut self) {
-        let now = self.clock();
         self.node.as_ref().expect("the node runs at the end").check();
         let queues = self.queues();
         let mut names = (0..self.plan.queues.len()).map(|queue| self.plan.name(queue));
