@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub type Name = Arc<str>;
 
 /// A connection, numbered by the driver, never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub u64);
 
 /// A channel of a connection.
@@ -24,7 +24,7 @@ pub type ChannelId = u16;
 pub type DeliveryTag = u64;
 
 /// What a session asks.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Request {
     /// The peer is authenticated and has chosen a vhost. First of all requests, once. Answered by
     /// [`Reply::Connected`] or [`Reply::Refused`].
@@ -65,7 +65,7 @@ pub enum Request {
 }
 
 /// What is asked on a channel. `reply: false` suppresses the reply of success, never that of failure.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum ChannelRequest {
     /// Routes a message. In confirm mode answered by a [`ChannelReply::Confirm`] that covers its publish number (from 1 on
     /// within the channel since confirm mode began).
@@ -228,7 +228,7 @@ pub enum ChannelRequest {
 }
 
 /// How a delivery is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
     /// Done: gone from the queue.
     Ack,
@@ -239,7 +239,7 @@ pub enum Outcome {
 }
 
 /// What a binding leads to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Destination {
     /// A queue, by name; empty means the channel's last declared queue.
     Queue(Name),
@@ -248,7 +248,7 @@ pub enum Destination {
 }
 
 /// What the frontend tells a session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Reply {
     /// The vhost is open.
     Connected,
@@ -280,7 +280,7 @@ pub enum Reply {
 }
 
 /// What the frontend tells on a channel.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum ChannelReply {
     /// The channel is open.
     Opened,

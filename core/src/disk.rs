@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 /// A file of the data folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FileId {
     /// `waystation.super`: the term and the place of the newest checkpoint.
     Superblock,
@@ -15,15 +15,15 @@ pub enum FileId {
 }
 
 /// Dense, increasing number of a write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WriteId(pub u64);
 
 /// Number of a read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReadId(pub u64);
 
 /// What the disk is asked to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Create `file` with `bytes` zero bytes written (not merely allocated), synced with its folder entry, and answer
     /// [`Event::Prepared`]. With `recycle`, the old segment is renamed and keeps its stale bytes: that is faster, and

@@ -75,7 +75,7 @@ pub enum Input {
 }
 
 /// What a node does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub enum Output {
     /// Replies to one connection, in order.
     Client {
@@ -128,7 +128,7 @@ pub enum AdminRequest {
 }
 
 /// What an operator is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum AdminReply {
     /// Counters and gauges.
     Stats(Box<Stats>),
@@ -144,7 +144,7 @@ pub enum AdminReply {
 }
 
 /// Counters since start (`*_total`) and gauges.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "the names are the metrics' names")]
 pub struct Stats {
     pub connections: u64,
@@ -182,7 +182,7 @@ pub struct Stats {
 }
 
 /// One queue, for an operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "self-explanatory")]
 pub struct QueueInfo {
     pub vhost: Name,
@@ -199,7 +199,7 @@ pub struct QueueInfo {
 }
 
 /// What recovery found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Recovery {
     /// Entries replayed from the log's tail.
     pub entries: u64,
@@ -212,7 +212,7 @@ pub struct Recovery {
 }
 
 /// Why a node stopped for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HaltCause {
     /// A write, sync or read failed.
     DiskFailed {

@@ -1,16 +1,20 @@
 //! Many seeds, on all processors, and the proof that they showed something.
 
 use crate::plan::Plan;
-use crate::world::{Report, run};
+use crate::timeline::Recorder;
+use crate::world::{Report, run_told};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 thread_local! {
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// Where this thread's newest panic was, and its words.
+    static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
 
 /// What to run.
@@ -45,19 +49,59 @@ pub struct Summary {
     pub failures: Vec<(u64, String)>,
 }
 
+/// How a run failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The guarantee, `G1` and so on, or `panic at` and a place in the source: two failures of one kind are taken for
+    /// one bug.
+    pub kind: String,
+    /// Virtual nanoseconds, if they are known.
+    pub at: Option<u64>,
+    /// For people.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
 /// Runs a plan and says how it failed: a violation, or the words of a panic.
 ///
 /// # Errors
 /// The failure, for people.
 pub fn attempt(plan: &Plan) -> Result<Report, String> {
+    try_run(plan, &Recorder::default()).map_err(|failure| failure.what)
+}
+
+/// Runs a plan, tells what happens, and says how it failed: a violation, or a panic.
+///
+/// # Errors
+/// The failure. It is also the last event that is told.
+pub fn try_run(plan: &Plan, recorder: &Recorder) -> Result<Report, Failure> {
     silence();
-    match std::panic::catch_unwind(|| run(plan)) {
-        Ok(result) => result.map_err(|violation| violation.to_string()),
+    let failure = match std::panic::catch_unwind(AssertUnwindSafe(|| run_told(plan, recorder))) {
+        Ok(Ok(report)) => return Ok(report),
+        Ok(Err(violation)) => Failure {
+            kind: violation.guarantee.to_owned(),
+            at: Some(violation.at),
+            what: violation.to_string(),
+        },
         Err(_) => {
-            let words = PANIC.with_borrow_mut(Option::take);
-            Err(format!("the core panicked: {}", words.unwrap_or_default()))
+            let (place, words) = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
+            Failure {
+                kind: format!("panic at {place}"),
+                at: None,
+                what: format!("the core panicked: {words}"),
+            }
         }
+    };
+    if let Some(mut timeline) = recorder.open() {
+        let at = failure.at.unwrap_or_else(|| timeline.end());
+        timeline.fail(at, failure.what.clone());
     }
+    Err(failure)
 }
 
 /// Panics are kept, not printed: a failing seed is told of once, with its replay.
@@ -65,7 +109,10 @@ fn silence() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|info| {
-            PANIC.with_borrow_mut(|words| *words = Some(info.to_string().replace('\n', " ")));
+            let place = info
+                .location()
+                .map_or(String::new(), |at| format!("{}:{}", at.file(), at.line()));
+            PANIC.with_borrow_mut(|words| *words = Some((place, info.to_string().replace('\n', " "))));
         }));
     });
 }

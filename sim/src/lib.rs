@@ -8,6 +8,9 @@
 //! | [`world`] | virtual time, the node, its disk, its clients |
 //! | `clients` | publishers, consumers, meddlers, and others |
 //! | [`checkers`] | what crosses the node's border, what was promised, and a check for each guarantee |
+//! | [`timeline`] | what a run did, event by event, as text and as a picture |
+//! | [`kept`] | what the shrinker leaves of a plan |
+//! | [`trace`] | the hash of a run |
 //! | [`campaign`] | many seeds, and the proof that they showed something |
 //! | [`shrink`] | the smallest plan that still fails |
 //! | [`exhaustive`] | a crash after every output of the node |
@@ -21,14 +24,17 @@ mod clients;
 mod damage;
 pub mod disk;
 pub mod exhaustive;
+pub mod kept;
 pub mod knobs;
 pub mod plan;
 #[cfg(feature = "plants")]
 pub mod plants;
 pub mod shrink;
+pub mod timeline;
+pub mod trace;
 pub mod world;
 
-pub use campaign::attempt;
+pub use campaign::{Failure, attempt, try_run};
 pub use checkers::Violation;
 pub use plan::Plan;
-pub use world::{Report, run};
+pub use world::{Report, run, run_told};

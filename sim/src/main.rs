@@ -3,7 +3,8 @@
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use waystation_sim::campaign::{Campaign, Summary};
-use waystation_sim::{Plan, attempt, exhaustive, shrink};
+use waystation_sim::timeline::{Recorder, text, view::View};
+use waystation_sim::{Plan, attempt, exhaustive, shrink, try_run};
 
 /// A violated guarantee, or a panic.
 const FAILED: u8 = 1;
@@ -27,7 +28,7 @@ enum Command {
         /// The seed.
         seed: u64,
     },
-    /// Runs one seed and tells every message, fault and answer, to standard error.
+    /// Runs one seed and tells every message, fault and answer.
     Replay {
         /// The seed.
         seed: u64,
@@ -95,14 +96,7 @@ struct Seeds {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { seed } => run(&Plan::draw(seed)),
-        Command::Replay { seed } => {
-            let plan = Plan {
-                verbose: true,
-                ..Plan::draw(seed)
-            };
-            println!("{plan:#?}");
-            run(&plan)
-        }
+        Command::Replay { seed } => replay(&Plan::draw(seed)),
         Command::Shrink { seed } => shrunk(seed),
         Command::Campaign(seeds) => campaign(&seeds, false),
         Command::Coverage(seeds) => campaign(&seeds, true),
@@ -133,11 +127,30 @@ fn run(plan: &Plan) -> ExitCode {
     }
 }
 
+/// Tells all of a run, to standard output.
+fn replay(plan: &Plan) -> ExitCode {
+    let recorder = Recorder::on();
+    let result = try_run(plan, &recorder);
+    let timeline = recorder.timeline();
+    println!("{plan:#?}");
+    print!("{}", text::lines(&timeline, &View::whole(&timeline)));
+    match result {
+        Ok(report) => {
+            println!("{report:#?}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            eprintln!("seed {}: {failure}", plan.seed);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
 fn shrunk(seed: u64) -> ExitCode {
     match shrink::shrink(&Plan::draw(seed), |what| eprintln!("{what}")) {
         Some((plan, what)) => {
-            println!("{plan:#?}\nseed {seed}, shrunk: {what}");
-            let _ = attempt(&Plan { verbose: true, ..plan });
+            println!("seed {seed}, shrunk: {what}");
+            replay(&plan);
             ExitCode::from(FAILED)
         }
         None => {

@@ -1,7 +1,9 @@
 //! What a seed draws. One stream of randomness for each consumer of it, so that a draw in one moves no other.
 
+use crate::kept::{Fault, Kept};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
 
 /// Nanoseconds in a millisecond.
 pub const MS: u64 = 1_000_000;
@@ -9,39 +11,72 @@ pub const MS: u64 = 1_000_000;
 /// The streams of one seed.
 #[derive(Debug)]
 pub struct Seeds {
+    seed: u64,
     /// Latencies of the network.
     pub net: ChaCha8Rng,
     /// Latencies of the disk.
     pub disk: ChaCha8Rng,
-    /// When the node crashes, and what a crash loses.
+    /// What the newest crash loses, and when the node is started again.
     pub crash: ChaCha8Rng,
-    /// What clients do.
-    pub clients: ChaCha8Rng,
-    /// Damage and errors of the disk.
-    pub faults: ChaCha8Rng,
+    /// What the newest crash damages.
+    pub damage: ChaCha8Rng,
+}
+
+/// What a numbered stream is for. New ones are appended, never inserted.
+#[derive(Clone, Copy, Debug)]
+#[repr(u64)]
+pub enum Stream {
+    /// Latencies of the network.
+    Net = 1,
+    /// Latencies of the disk.
+    Disk,
+    /// What a crash loses.
+    Crash,
+    /// What a client does in a turn.
+    Turn,
+    /// What a crash damages.
+    Damage,
+    /// When a crash comes.
+    CrashDue,
+    /// When a disk fails.
+    DiskErrorDue,
 }
 
 impl Seeds {
-    /// The streams of a seed. New ones are appended, never inserted.
+    /// The streams of a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let stream = |number: u64| {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            rng.set_stream(number);
-            rng
-        };
         Self {
-            net: stream(1),
-            disk: stream(2),
-            crash: stream(3),
-            clients: stream(4),
-            faults: stream(5),
+            net: nth(seed, Stream::Net, 0),
+            disk: nth(seed, Stream::Disk, 0),
+            crash: nth(seed, Stream::Crash, 0),
+            damage: nth(seed, Stream::Damage, 0),
+            seed,
         }
+    }
+
+    /// The stream of one thing of a kind: what others of its kind draw, and whether they happen, does not move it.
+    #[must_use]
+    pub fn nth(&self, stream: Stream, number: u64) -> ChaCha8Rng {
+        nth(self.seed, stream, number)
+    }
+
+    /// The stream of a client's turn.
+    #[must_use]
+    pub fn turn(&self, client: usize, turn: u64) -> ChaCha8Rng {
+        self.nth(Stream::Turn, (client as u64) << 32 | turn)
     }
 }
 
+fn nth(seed: u64, stream: Stream, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream((stream as u64) << 56 | number);
+    rng
+}
+
 /// How a queue of the run is declared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Durable, without limits.
     Plain,
@@ -82,7 +117,8 @@ impl Kind {
 }
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// The seed.
     pub seed: u64,
@@ -152,8 +188,8 @@ pub struct Plan {
     pub pending_bytes_max: u64,
     /// Core limits.
     pub window_bytes: u64,
-    /// Tells every message to standard error.
-    pub verbose: bool,
+    /// What is left of it, if something is left out.
+    pub kept: Option<Kept>,
 }
 
 impl Plan {
@@ -212,7 +248,7 @@ impl Plan {
             checkpoint_bytes: [4096, 20_000, 100_000, 1 << 20][rng.random_range(0..4)],
             pending_bytes_max: [20_000, 1 << 20, 64 << 20][rng.random_range(0..3)],
             window_bytes: [600, 10_000, 1 << 20][rng.random_range(0..3)],
-            verbose: false,
+            kept: None,
         }
     }
 
@@ -220,6 +256,18 @@ impl Plan {
     #[must_use]
     pub const fn clients(&self) -> usize {
         self.publishers + self.committers + self.consumers + self.meddlers + self.visitors + self.churners + 1
+    }
+
+    /// Whether a client does something in a turn.
+    #[must_use]
+    pub fn keeps_turn(&self, client: usize, turn: u64) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.turn(client, turn))
+    }
+
+    /// Whether a fault that is due strikes.
+    #[must_use]
+    pub fn keeps_fault(&self, fault: Fault, number: u64) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.fault(fault, number))
     }
 
     /// The name of a queue of the run.

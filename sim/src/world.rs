@@ -1,13 +1,21 @@
 //! Virtual time: one node, its disk, its clients; a queue of events in order of time and of making.
 
+mod tell;
+mod turns;
+
 use crate::checkers::{self, Ledger, Violation, g15_progress, g17_corruption};
 use crate::clients::{Act, Clients};
 use crate::disk::{Disk, Job};
-use crate::plan::{MS, Plan, Seeds};
+use crate::kept::Fault;
+use crate::plan::{MS, Plan, Seeds, Stream};
+use crate::timeline::{Mark, Recorder};
+use crate::trace::Trace;
 use rand::RngExt;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use waystation_core::api::{ChannelReply, ChannelRequest, ConnId, Reply, Request};
+use std::hash::Hasher;
+use tell::DISK;
+use waystation_core::api::{ConnId, Reply, Request};
 use waystation_core::disk::{Command, Event, FileId};
 use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output, QueueInfo};
 use waystation_core::{Machine, Now, Time, Wall};
@@ -22,7 +30,7 @@ const SEGMENTS_MAX: usize = 20_000;
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Report {
-    /// Hash over every output of the node (G18).
+    /// Hash over every output of the node, every request, and the state at the end (G18).
     pub trace: u64,
     /// Events handled.
     pub steps: u64,
@@ -107,8 +115,12 @@ enum Happening {
         client: usize,
         generation: u64,
     },
-    Crash,
-    DiskFails,
+    Crash {
+        number: u64,
+    },
+    DiskFails {
+        number: u64,
+    },
     Restart {
         life: u32,
     },
@@ -129,15 +141,34 @@ pub(crate) struct World {
     outputs: u64,
     disk: Disk,
     disk_free_at: u64,
-    /// The next command of the disk fails.
-    failing: bool,
+    /// The next command of the disk fails: the error's number.
+    failing: Option<u64>,
     clients: Clients,
     ledger: Ledger,
     /// When the newest bytes on each way of a connection arrive: bytes do not overtake.
     arrivals: BTreeMap<(ConnId, bool), u64>,
     healing: bool,
     report: Report,
+    trace: Trace,
     ticking: Option<u64>,
+    /// Turns that each client had.
+    turns: Vec<u64>,
+    /// Faults of each kind that were due.
+    due: BTreeMap<Fault, u64>,
+    /// Crashes and disk errors that were scheduled.
+    crashes_planned: u64,
+    errors_planned: u64,
+    recorder: Recorder,
+}
+
+/// What makes a node crash, and what the crash draws from.
+enum Because {
+    /// The plan: the crash of this number.
+    Due(u64),
+    /// A disk failed, by its number.
+    DiskError(u64),
+    /// The node halted, or was to crash after this output.
+    Output,
 }
 
 /// Runs a plan to its end.
@@ -145,8 +176,17 @@ pub(crate) struct World {
 /// # Errors
 /// The first violation.
 pub fn run(plan: &Plan) -> Result<Report, Violation> {
+    run_told(plan, &Recorder::default())
+}
+
+/// Runs a plan to its end, and tells what happens.
+///
+/// # Errors
+/// The first violation.
+pub fn run_told(plan: &Plan, recorder: &Recorder) -> Result<Report, Violation> {
     waystation_core::knob::set(crate::knobs::draw(plan.seed));
-    let mut world = World::new(plan.clone());
+    let mut world = World::new(plan.clone(), recorder.clone());
+    world.tell_lanes();
     world.open();
     world.schedule_crash();
     world.schedule_error();
@@ -170,7 +210,9 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
         world.empty();
         world.ledger.drained();
     }
+    world.trace_end();
     let report = Report {
+        trace: world.trace.finish(),
         virtual_ns: world.now,
         ledger: world.ledger.counters(),
         disk: world.disk.counters,
@@ -180,7 +222,7 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
 }
 
 impl World {
-    fn new(plan: Plan) -> Self {
+    fn new(plan: Plan, recorder: Recorder) -> Self {
         Self {
             seeds: Seeds::new(plan.seed),
             now: 0,
@@ -193,16 +235,19 @@ impl World {
             outputs: 0,
             disk: Disk::default(),
             disk_free_at: 0,
-            failing: false,
+            failing: None,
             clients: Clients::new(&plan),
             ledger: Ledger::new(&plan),
             arrivals: BTreeMap::new(),
             healing: false,
-            report: Report {
-                trace: 0xcbf2_9ce4_8422_2325,
-                ..Report::default()
-            },
+            report: Report::default(),
+            trace: Trace::default(),
             ticking: None,
+            turns: Vec::new(),
+            due: BTreeMap::new(),
+            crashes_planned: 0,
+            errors_planned: 0,
+            recorder,
             plan,
         }
     }
@@ -218,6 +263,7 @@ impl World {
             checkpoint_bytes: plan.checkpoint_bytes,
             ..Config::default()
         };
+        self.tell(Mark::Start, || format!("start, life {}", self.life));
         self.node = Some(Node::open(config, self.disk.listing(), self.clock()));
         self.ready = false;
         self.outputs = 0;
@@ -231,11 +277,13 @@ impl World {
         }
     }
 
-    fn at(&mut self, delay: u64, what: Happening) {
+    /// Something happens later. The number under which it waits.
+    fn at(&mut self, delay: u64, what: Happening) -> u64 {
         let time = self.now + delay;
         self.made += 1;
         self.events.push(Reverse((time, self.made)));
         self.waiting.insert(self.made, what);
+        self.made
     }
 
     fn step(&mut self) -> bool {
@@ -248,26 +296,31 @@ impl World {
         if !self.healing && self.now > self.plan.length {
             self.healing = true;
             self.clients.heal();
+            self.tell(Mark::Heal, || {
+                "faults stop; everybody leaves, and the queues are emptied".into()
+            });
         }
         let what = self.waiting.remove(&number).expect("scheduled once");
-        self.happen(what);
+        self.happen(number, what);
         true
     }
 
-    fn happen(&mut self, what: Happening) {
+    fn happen(&mut self, number: u64, what: Happening) {
         match what {
             Happening::ToNode { conn, requests, life } if life == self.life && self.ready => {
+                self.tell_end(number);
+                self.trace.note(self.now, &(conn, &requests));
                 for request in &requests {
-                    self.tell("->", conn, &Asked(request));
                     self.ledger.request(conn, request);
                 }
                 self.input(Input::Client { conn, requests });
             }
             Happening::Finish { job, life } if life == self.life => {
-                if !self.fails_at(self.disk.about(job), "write")
-                    && let Some(event) = self.disk.finish(job)
-                {
-                    self.input(Input::Disk(event));
+                if !self.fails_at(self.disk.about(job), "write") {
+                    self.tell_end(number);
+                    if let Some(event) = self.disk.finish(job) {
+                        self.input(Input::Disk(event));
+                    }
                 }
             }
             Happening::Loaded {
@@ -282,7 +335,9 @@ impl World {
             } if life == self.life => {
                 if !self.fails_at(Some(file), "read") {
                     let bytes = self.disk.read(file, offset, bytes);
-                    self.input(Input::Disk(Event::Loaded { id, bytes }));
+                    let loaded = Event::Loaded { id, bytes };
+                    self.tell_loaded(number, &loaded);
+                    self.input(Input::Disk(loaded));
                 }
             }
             Happening::Tick { life } if life == self.life => {
@@ -290,20 +345,21 @@ impl World {
                 self.input(Input::Tick);
             }
             Happening::ToClient { conn, replies, life } if life == self.life => {
+                self.tell_end(number);
                 let acts = self.clients.hear(conn, replies);
                 self.perform(acts);
             }
-            Happening::Client { client, generation } => {
-                let rng = &mut self.seeds.clients;
-                let acts = self.clients.act(client, generation, rng, &mut self.ledger);
-                self.perform(acts);
+            Happening::Client { client, generation } => self.turn(client, generation),
+            Happening::Crash { number } => {
+                if self.plan.keeps_fault(Fault::Crash, number) {
+                    self.crash(&Because::Due(number));
+                } else {
+                    self.schedule_crash();
+                }
             }
-            Happening::Crash => {
-                self.crash();
-                self.restart();
-            }
-            Happening::DiskFails => {
-                self.failing = !self.healing;
+            Happening::DiskFails { number } => {
+                let strikes = !self.healing && self.plan.keeps_fault(Fault::DiskError, number);
+                self.failing = strikes.then_some(number);
                 self.schedule_error();
             }
             Happening::Restart { life } if life == self.life => self.open(),
@@ -314,12 +370,6 @@ impl World {
             | Happening::Finish { .. }
             | Happening::Loaded { .. }
             | Happening::Tick { .. } => {}
-        }
-    }
-
-    fn tell(&self, way: &str, conn: ConnId, what: &impl std::fmt::Debug) {
-        if self.plan.verbose {
-            eprintln!("{:>12} {way} {} {what:?}", self.now, conn.0);
         }
     }
 
@@ -338,7 +388,7 @@ impl World {
             let Some(output) = node.poll() else { break };
             self.report.outputs += 1;
             self.outputs += 1;
-            self.trace(&output);
+            self.trace.note(self.now, &output);
             let halted = self.take(output);
             let lives = self.life as usize;
             if halted
@@ -348,8 +398,7 @@ impl World {
                     .get(lives)
                     .is_some_and(|after| self.outputs >= *after)
             {
-                self.crash();
-                return self.restart();
+                return self.crash(&Because::Output);
             }
         }
         self.ledger.step_over();
@@ -372,23 +421,21 @@ impl World {
             Output::Disk(command) => self.disk_command(command),
             Output::Client { conn, replies } => {
                 for reply in &replies {
-                    self.tell("<-", conn, &Shown(reply));
                     self.ledger.reply(conn, reply);
                 }
                 let delay = self.latency(conn, false);
-                self.at(
-                    delay,
-                    Happening::ToClient {
-                        conn,
-                        replies,
-                        life: self.life,
-                    },
-                );
+                self.tell_reply(conn, &replies);
+                let life = self.life;
+                self.at(delay, Happening::ToClient { conn, replies, life });
             }
             Output::Ready(found) => {
-                if self.plan.verbose {
-                    eprintln!("{:>12} ready: {found:?}", self.now);
-                }
+                self.tell(Mark::Ready, || {
+                    let (entries, messages, queues) = (found.entries, found.messages, found.queues);
+                    let torn = found.torn.map_or(String::new(), |(file, at)| {
+                        format!("; cut off a torn tail in {file} at {at}")
+                    });
+                    format!("ready: {entries} entries replayed, {messages} messages in {queues} queues{torn}")
+                });
                 self.ready = true;
                 for client in 0..self.clients.len() {
                     let generation = self.clients.generation(client);
@@ -404,9 +451,7 @@ impl World {
 
     /// The node halted. It must have been right to, and must say nothing more.
     fn halted(&mut self, cause: &HaltCause) -> bool {
-        if self.plan.verbose {
-            eprintln!("{:>12} halt: {cause}", self.now);
-        }
+        self.tell(Mark::Halt, || format!("halt: {cause}"));
         let now = self.clock();
         let node = self.node.as_mut().expect("it just halted");
         node.handle(now, Input::Tick);
@@ -428,10 +473,12 @@ impl World {
 
     /// If the disk is to fail, it does: the node halts, and confirms nothing more.
     fn fails_at(&mut self, file: Option<FileId>, doing: &'static str) -> bool {
-        let Some(file) = file.filter(|_| self.failing) else {
+        let (Some(file), Some(number)) = (file, self.failing) else {
             return false;
         };
-        self.failing = false;
+        self.failing = None;
+        self.tell_fault(Fault::DiskError, number);
+        self.tell_at(DISK, Mark::DiskError, || format!("{doing} {file} fails"));
         self.report.disk_errors += 1;
         let now = self.clock();
         let Some(node) = &mut self.node else { return true };
@@ -450,8 +497,7 @@ impl World {
             self.ledger
                 .fail("G17", format!("{doing} {file} failed, and the node did not halt"));
         }
-        self.crash();
-        self.restart();
+        self.crash(&Because::DiskError(number));
         true
     }
 
@@ -460,6 +506,7 @@ impl World {
         let life = self.life;
         if let Command::Read { .. } = command {
             let delay = rng.random_range(10_000..2 * MS);
+            self.tell_command(true, &command);
             self.at(delay, Happening::Loaded { command, life });
             return;
         }
@@ -469,9 +516,12 @@ impl World {
         } else {
             rng.random_range(1..100_000)
         };
-        if rng.random_range(0..10_000) < self.plan.stalls && !self.healing {
+        let stalls = rng.random_range(0..10_000) < self.plan.stalls && !self.healing;
+        if stalls && self.strikes(Fault::Stall) {
             latency += STALL;
+            self.tell_at(DISK, Mark::Stall, || "the next write takes 3 s longer".into());
         }
+        self.tell_command(!matches!(command, Command::Delete { .. }), &command);
         let Some(job) = self.disk.take(command) else { return };
         // Writes finish in order; preparations run beside them, in order among themselves.
         let delay = if job == Job::Write {
@@ -495,6 +545,7 @@ impl World {
         let mut queues = Vec::new();
         let mut others = Vec::new();
         while let Some(output) = node.poll() {
+            self.trace.note(self.now, &output);
             match output {
                 Output::Admin {
                     reply: AdminReply::Queues(infos),
@@ -535,14 +586,9 @@ impl World {
             match act {
                 Act::Send { conn, requests } => {
                     let delay = self.latency(conn, true);
-                    self.at(
-                        delay,
-                        Happening::ToNode {
-                            conn,
-                            requests,
-                            life: self.life,
-                        },
-                    );
+                    self.tell_request(conn, &requests);
+                    let life = self.life;
+                    self.at(delay, Happening::ToNode { conn, requests, life });
                 }
                 Act::Later {
                     client,
@@ -564,27 +610,42 @@ impl World {
 
     fn schedule_crash(&mut self) {
         let Some(mean) = self.plan.crash_every else { return };
-        let delay = self.seeds.crash.random_range(1..2 * mean);
+        let number = self.crashes_planned;
+        let delay = self.seeds.nth(Stream::CrashDue, number).random_range(1..2 * mean);
         if self.now + delay < self.plan.length {
-            self.at(delay, Happening::Crash);
+            self.crashes_planned += 1;
+            self.at(delay, Happening::Crash { number });
         }
     }
 
     fn schedule_error(&mut self) {
         let Some(mean) = self.plan.error_every else { return };
-        let delay = self.seeds.faults.random_range(1..2 * mean);
+        let number = self.errors_planned;
+        let delay = self.seeds.nth(Stream::DiskErrorDue, number).random_range(1..2 * mean);
         if self.now + delay < self.plan.length {
-            self.at(delay, Happening::DiskFails);
+            self.errors_planned += 1;
+            self.at(delay, Happening::DiskFails { number });
         }
     }
 
-    /// The process dies, with the power.
-    fn crash(&mut self) {
+    /// The process dies, with the power, and is started again.
+    fn crash(&mut self, because: &Because) {
+        let draws = match because {
+            Because::Due(number) => {
+                self.tell_fault(Fault::Crash, *number);
+                *number
+            }
+            Because::DiskError(number) => 1 << 32 | number,
+            Because::Output => 2 << 32 | u64::from(self.life),
+        };
+        self.seeds.crash = self.seeds.nth(Stream::Crash, draws);
+        self.seeds.damage = self.seeds.nth(Stream::Damage, draws);
         self.report.crashes += 1;
         self.report.crashes_in_recovery += u64::from(!self.ready);
-        if self.plan.verbose {
-            eprintln!("{:>12} crash", self.now);
-        }
+        self.tell(Mark::Crash, || {
+            let when = if self.ready { "" } else { " during recovery" };
+            format!("crash{when}: what was not synced may be lost")
+        });
         self.node = None;
         self.life += 1;
         self.ticking = None;
@@ -594,13 +655,15 @@ impl World {
         self.ready = false;
         self.clients.crashed();
         self.arrivals.clear();
-        if !self.healing && self.seeds.faults.random_range(0..256) < self.plan.damage {
-            let what = self.disk.damage(&mut self.seeds.faults);
+        let damages = !self.healing && self.seeds.damage.random_range(0..256) < self.plan.damage;
+        if damages && self.strikes(Fault::Damage) {
+            let what = self.disk.damage(&mut self.seeds.damage);
             self.report.damaged += u64::from(what.is_some());
-            if let Some(what) = what.filter(|_| self.plan.verbose) {
-                eprintln!("{:>12} damage: {what}", self.now);
+            if let Some(what) = what {
+                self.tell_at(DISK, Mark::Damage, || format!("damage: {what}"));
             }
         }
+        self.restart();
     }
 
     /// It is started again, and may die again soon.
@@ -609,76 +672,11 @@ impl World {
         self.at(delay, Happening::Restart { life: self.life });
         if self.seeds.crash.random_range(0..256) < self.plan.crash_again && !self.healing {
             let soon = delay + self.seeds.crash.random_range(1..10 * MS);
-            self.at(soon, Happening::Crash);
+            let number = self.crashes_planned;
+            self.crashes_planned += 1;
+            self.at(soon, Happening::Crash { number });
         } else {
             self.schedule_crash();
         }
-    }
-
-    /// Mixes an output into the trace hash.
-    fn trace(&mut self, output: &Output) {
-        let kind = match output {
-            Output::Client { conn, replies } => conn.0 << 20 ^ (replies.len() as u64) << 4 ^ 1,
-            Output::Disk(Command::Write { id, offset, chunks, .. }) => {
-                let sum = chunks.iter().fold(0_u64, |sum, chunk| mixed(sum, chunk));
-                id.0 << 32 ^ offset << 3 ^ sum ^ 2
-            }
-            Output::Disk(Command::Read { id, offset, .. }) => id.0 << 40 ^ offset << 3 ^ 3,
-            Output::Disk(Command::Prepare { bytes, .. }) => bytes << 3 ^ 4,
-            Output::Disk(Command::Delete { .. }) => 5,
-            Output::Admin { id, .. } => id << 3 ^ 6,
-            Output::Ready(found) => found.entries << 3 ^ 7,
-            Output::Halt(_) => 8,
-            Output::Stopped => 9,
-        };
-        for word in [self.now, kind] {
-            self.report.trace = (self.report.trace ^ word)
-                .wrapping_mul(0x0100_0000_01b3)
-                .rotate_left(17);
-        }
-    }
-}
-
-fn mixed(sum: u64, bytes: &[u8]) -> u64 {
-    bytes.chunks(8).fold(sum, |sum, chunk| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        (sum.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95)
-    })
-}
-
-/// A request, with the numbers of messages.
-struct Asked<'a>(&'a Request);
-
-impl std::fmt::Debug for Asked<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Request::Channel {
-            request: ChannelRequest::Publish { message, .. },
-            ..
-        } = self.0
-            && let Some(id) = message.body().get(..8)
-        {
-            write!(f, "#{} ", u64::from_le_bytes(id.try_into().expect("eight bytes")))?;
-        }
-        write!(f, "{:?}", self.0)
-    }
-}
-
-/// A reply, with the numbers of messages.
-struct Shown<'a>(&'a Reply);
-
-impl std::fmt::Debug for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let body = match self.0 {
-            Reply::Channel {
-                reply: ChannelReply::Deliver { message, .. } | ChannelReply::Got { message, .. },
-                ..
-            } => message.body().get(..8),
-            _ => None,
-        };
-        if let Some(id) = body {
-            write!(f, "#{} ", u64::from_le_bytes(id.try_into().expect("eight bytes")))?;
-        }
-        write!(f, "{:?}", self.0)
     }
 }

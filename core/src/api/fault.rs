@@ -4,7 +4,7 @@ use super::Name;
 use std::fmt;
 
 /// A refused request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Fault {
     /// What was asked.
     pub operation: Operation,
@@ -13,7 +13,7 @@ pub struct Fault {
 }
 
 /// The request that failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "named as the requests of this module")]
 pub enum Operation {
     Connect,
@@ -41,7 +41,7 @@ pub enum Operation {
 }
 
 /// A kind of thing with a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "self-explanatory")]
 pub enum Object {
     Vhost,
@@ -52,7 +52,7 @@ pub enum Object {
 
 /// Why a request was refused. The AMQP reply code of each is given (RabbitMQ's choice where the specification leaves it
 /// open).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     /// 403: the name is reserved, or the exchange is internal or built in.
     AccessRefused {

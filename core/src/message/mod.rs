@@ -18,7 +18,7 @@ pub use properties::{OwnedProperties, Properties, PropertiesError};
 pub use table::{Table, TableError, Value};
 
 /// An immutable, cheaply cloned message. Its layout was checked when it was made.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Message(Bytes);
 
 impl Message {

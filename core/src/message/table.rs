@@ -6,6 +6,7 @@
 use crate::api::Name;
 use bytes::Bytes;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// How deep tables and arrays may lie in one another: enough for every real header, and few enough stack frames that
 /// a peer cannot exhaust the stack.
@@ -66,6 +67,15 @@ pub enum TableError {
 /// Name and value pairs in the order in which they were given.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table(pub Vec<(Name, Value)>);
+
+/// By its encoding: what is the same on the wire has one hash.
+impl Hash for Table {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut bytes = Vec::new();
+        self.encode(&mut bytes);
+        bytes.hash(state);
+    }
+}
 
 impl Table {
     /// The value under `name`, the first if there are several.

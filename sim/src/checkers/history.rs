@@ -449,8 +449,9 @@ impl History {
     fn settled_durably(&mut self, queue: usize, id: u64) {
         self.lines[queue].settled_durably += 1;
         let Some(place) = self.existing(queue, id) else { return };
-        place.durable = true;
-        if place.settled && !place.rejected {
+        let first = !std::mem::replace(&mut place.durable, true);
+        // Several dead letters of one message share a place: they cannot be told apart, and are not counted.
+        if first && place.number.is_some() && place.settled && !place.rejected {
             self.finish(id);
         }
     }

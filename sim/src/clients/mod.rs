@@ -153,6 +153,25 @@ impl Clients {
         self.clients[client].generation
     }
 
+    /// A name for each connection's place: its clients' numbers and roles.
+    pub(crate) fn lanes(&self) -> Vec<String> {
+        let name = |link: usize| {
+            let clients = self
+                .clients
+                .iter()
+                .enumerate()
+                .filter(|(_, client)| client.link == link);
+            let named = clients.map(|(number, client)| format!("{number} {:?}", client.role).to_lowercase());
+            named.collect::<Vec<_>>().join(", ")
+        };
+        (0..self.links.len()).map(name).collect()
+    }
+
+    /// The place of a connection, as long as it lives.
+    pub(crate) fn lane_of(&self, conn: ConnId) -> Option<usize> {
+        self.links.iter().position(|link| link.conn == Some(conn))
+    }
+
     pub(crate) const fn is_done(&self) -> bool {
         self.done
     }
