@@ -2,11 +2,13 @@
 
 use crate::plan::Plan;
 use crate::timeline::Recorder;
+use crate::trace::Trace;
 use crate::world::{Report, run_told};
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::Hasher;
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,7 +48,9 @@ pub struct Summary {
     /// Coverage marks that were reached, and how often.
     pub marks: BTreeMap<&'static str, u64>,
     /// Seeds that failed, and how.
-    pub failures: Vec<(u64, String)>,
+    pub failures: Vec<(u64, Failure)>,
+    /// The sum of a hash of each seed with its trace: the same for the same seeds, whatever the order (G18).
+    pub trace: u64,
 }
 
 /// How a run failed.
@@ -121,22 +125,35 @@ impl Campaign {
     /// Runs the seeds.
     #[must_use]
     pub fn run(&self) -> Summary {
+        self.run_told(&|_, _| {})
+    }
+
+    /// Runs the seeds, and tells after each how many were run and how many failed.
+    #[must_use]
+    pub fn run_told(&self, tell: &(dyn Fn(u64, usize) + Sync)) -> Summary {
         let started = Instant::now();
         let next = AtomicU64::new(self.first);
         let stop = AtomicBool::new(false);
         let summary = Mutex::new(Summary::default());
         std::thread::scope(|scope| {
             for _ in 0..self.threads.max(1) {
-                scope.spawn(|| self.work(started, &next, &stop, &summary));
+                scope.spawn(|| self.work(started, &next, &stop, &summary, tell));
             }
         });
         let mut summary = summary.into_inner().expect("no thread panics: runs are caught");
         summary.seconds = started.elapsed().as_secs_f64();
-        summary.failures.sort();
+        summary.failures.sort_by_key(|(seed, _)| *seed);
         summary
     }
 
-    fn work(&self, started: Instant, next: &AtomicU64, stop: &AtomicBool, summary: &Mutex<Summary>) {
+    fn work(
+        &self,
+        started: Instant,
+        next: &AtomicU64,
+        stop: &AtomicBool,
+        summary: &Mutex<Summary>,
+        tell: &(dyn Fn(u64, usize) + Sync),
+    ) {
         // What this thread reached before is no part of the campaign.
         drop(waystation_core::mark::take());
         let limit = self.seconds.map(Duration::from_secs);
@@ -149,20 +166,10 @@ impl Campaign {
             if seed >= self.first.saturating_add(self.seeds) {
                 break;
             }
-            let plan = Plan::draw(seed);
-            let mut result = attempt(&plan);
-            if self.twice
-                && let Ok(report) = &result
-                && attempt(&plan).map(|again| again.trace) != Ok(report.trace)
-            {
-                result = Err("G18 broken: two runs have two traces".into());
-            }
+            let result = self.one(&Plan::draw(seed));
             let mut summary = summary.lock().expect("no thread panics: runs are caught");
-            summary.seeds += 1;
-            match result {
-                Ok(report) => summary.add(&report),
-                Err(what) => summary.failures.push((seed, what)),
-            }
+            summary.add(seed, result);
+            tell(summary.seeds, summary.failures.len());
             stop.fetch_or(summary.failures.len() >= self.failures_max, Ordering::Relaxed);
         }
         let mut summary = summary.lock().expect("no thread panics: runs are caught");
@@ -172,11 +179,39 @@ impl Campaign {
     }
 }
 
-impl Summary {
-    fn add(&mut self, report: &Report) {
-        for (name, count) in report.counts() {
-            *self.totals.entry(name).or_default() += count;
+impl Campaign {
+    /// Runs a plan, and again if each is run twice.
+    fn one(&self, plan: &Plan) -> Result<Report, Failure> {
+        let report = try_run(plan, &Recorder::default())?;
+        let again = self.twice.then(|| try_run(plan, &Recorder::default()));
+        match again {
+            Some(again) if again.as_ref().map(|again| again.trace) != Ok(report.trace) => Err(Failure {
+                kind: "G18".into(),
+                at: None,
+                what: "G18 broken: two runs of the seed have two traces".into(),
+            }),
+            _ => Ok(report),
         }
+    }
+}
+
+impl Summary {
+    fn add(&mut self, seed: u64, result: Result<Report, Failure>) {
+        self.seeds += 1;
+        let mut trace = Trace::default();
+        match result {
+            Ok(report) => {
+                trace.note(seed, &report.trace);
+                for (name, count) in report.counts() {
+                    *self.totals.entry(name).or_default() += count;
+                }
+            }
+            Err(failure) => {
+                trace.note(seed, &failure.what);
+                self.failures.push((seed, failure));
+            }
+        }
+        self.trace = self.trace.wrapping_add(trace.finish());
     }
 
     fn total(&self, name: &str) -> u64 {
@@ -240,7 +275,12 @@ impl Summary {
             "marks": self.marks,
             "marks_unreached": self.unreached(),
             "vacuous": self.vacuous(),
-            "failures": self.failures.iter().map(|(seed, what)| json!({"seed": seed, "what": what})).collect::<Vec<_>>(),
+            "trace": format!("{:016x}", self.trace),
+            "failures": self.failures.iter().map(told).collect::<Vec<_>>(),
         })
     }
+}
+
+fn told((seed, failure): &(u64, Failure)) -> Value {
+    json!({"seed": seed, "kind": failure.kind, "at_ns": failure.at, "what": failure.what})
 }

@@ -1,7 +1,9 @@
 //! Automation: `cargo xtask test` sets up what the tests need and runs all of them; `cargo xtask sim` runs the simulator.
 
 mod broker;
+mod long;
 mod run;
+mod sim;
 mod steps;
 mod tally;
 mod tools;
@@ -15,6 +17,7 @@ use tally::Tally;
 const USAGE: &str = "\
 usage: cargo xtask test [--only STEP]... [--skip STEP]...
        cargo xtask sim [ARGUMENTS OF waystation-sim]...
+       cargo xtask sim --long [--hours H] [--seeds N] [--first SEED] [--threads N] [--fresh] | --long --status
 
 Runs every test of the project, installing what it needs, and ends with one line: N passed, N failed.
 Steps:";
@@ -22,13 +25,7 @@ Steps:";
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("sim", arguments)) = arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
-        return match steps::simulate(arguments) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        };
+        return simulate(arguments);
     }
     match chosen_steps(&arguments) {
         Ok(steps) => test(&steps),
@@ -40,6 +37,28 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The simulator: a command of its own, or a long campaign. 1 if a seed failed, 2 for a wrong command line.
+fn simulate(arguments: &[String]) -> ExitCode {
+    let result = if arguments.first().is_some_and(|first| first == "--long") {
+        match long::Options::parse(arguments) {
+            Ok(options) => long::run(&options).map(|clean| u8::from(!clean)),
+            Err(error) => {
+                eprintln!("{error:#}");
+                return ExitCode::from(2);
+            }
+        }
+    } else {
+        sim::run(arguments)
+    };
+    result.map_or_else(
+        |error| {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        },
+        ExitCode::from,
+    )
 }
 
 /// The steps that the command line asks for, in their order.

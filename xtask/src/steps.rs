@@ -2,6 +2,7 @@
 
 use crate::broker::{Broker, build};
 use crate::run::{cargo, must, shown_and_kept, target};
+use crate::sim;
 use crate::tally::{self, Tally};
 use crate::tools;
 use anyhow::{Result, ensure};
@@ -47,8 +48,8 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "sim",
-        about: "the simulator: a minute of seeds, each with crashes, damage and failing disks",
-        run: || Ok(Tally::one(simulate(&SIM_CAMPAIGN.map(String::from)).is_ok())),
+        about: "the simulator: a minute of seeds with crashes, damage and failing disks; equal traces in every build",
+        run: sim::test,
     },
     Step {
         name: "build",
@@ -109,24 +110,6 @@ pub(crate) const STEPS: &[Step] = &[
         },
     },
 ];
-
-/// What `cargo xtask test` runs of the simulator.
-const SIM_CAMPAIGN: [&str; 5] = ["campaign", "--seconds", "60", "--seeds", "1000000"];
-
-/// Runs the release simulator, with coverage marks and planted bugs compiled in.
-pub(crate) fn simulate(arguments: &[String]) -> Result<()> {
-    let mut command = cargo(&[
-        "run",
-        "--release",
-        "--quiet",
-        "--package",
-        "waystation-sim",
-        "--features",
-        "marks,plants",
-        "--",
-    ]);
-    must(command.args(arguments))
-}
 
 fn cargo_test(arguments: &[&str]) -> Result<Tally> {
     let (success, output) = shown_and_kept(&mut cargo(arguments))?;
