@@ -2,6 +2,7 @@
 //! follows. What random crashes reach by luck is reached by all of these for certain.
 
 use crate::campaign::attempt;
+use crate::net::plan::Wires;
 use crate::plan::{Kind, MS, Plan};
 use crate::world::run;
 
@@ -47,6 +48,7 @@ pub fn script(seed: u64) -> Plan {
         pending_bytes_max: 1 << 20,
         window_bytes: 1 << 20,
         sync_latency: MS,
+        wires: Wires::default(),
         ..Plan::draw(seed)
     }
 }

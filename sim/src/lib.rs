@@ -6,6 +6,7 @@
 //! | [`knobs`] | sizes of the core, drawn for each seed |
 //! | [`disk`], `damage` | a disk of sectors that forgets what was not synced; bytes that are not what was written |
 //! | [`world`] | virtual time, the node, its disk, its clients |
+//! | [`net`], `wire` | connections that speak AMQP bytes, between client and node; what they must keep |
 //! | `clients` | publishers, consumers, meddlers, and others |
 //! | [`checkers`] | what crosses the node's border, what was promised, and a check for each guarantee |
 //! | [`timeline`] | what a run did, event by event, as text and as a picture |
@@ -26,12 +27,14 @@ pub mod disk;
 pub mod exhaustive;
 pub mod kept;
 pub mod knobs;
+pub mod net;
 pub mod plan;
 #[cfg(feature = "plants")]
 pub mod plants;
 pub mod shrink;
 pub mod timeline;
 pub mod trace;
+mod wire;
 pub mod world;
 
 pub use campaign::{Failure, attempt, try_run};

@@ -1,6 +1,7 @@
 //! What a seed draws. One stream of randomness for each consumer of it, so that a draw in one moves no other.
 
 use crate::kept::{Fault, Kept};
+use crate::net::plan::Wires;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,12 @@ pub enum Stream {
     CrashDue,
     /// When a disk fails.
     DiskErrorDue,
+    /// Which connections speak bytes.
+    Wires,
+    /// What happens on one of them.
+    Wire,
+    /// When a hostile client comes, and what it sends.
+    Foe,
 }
 
 impl Seeds {
@@ -188,6 +195,9 @@ pub struct Plan {
     pub pending_bytes_max: u64,
     /// Core limits.
     pub window_bytes: u64,
+    /// Connections that speak bytes, and their faults.
+    #[serde(default)]
+    pub wires: Wires,
     /// What is left of it, if something is left out.
     pub kept: Option<Kept>,
 }
@@ -248,6 +258,7 @@ impl Plan {
             checkpoint_bytes: [4096, 20_000, 100_000, 1 << 20][rng.random_range(0..4)],
             pending_bytes_max: [20_000, 1 << 20, 64 << 20][rng.random_range(0..3)],
             window_bytes: [600, 10_000, 1 << 20][rng.random_range(0..3)],
+            wires: Wires::draw(seed),
             kept: None,
         }
     }

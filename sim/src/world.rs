@@ -2,11 +2,13 @@
 
 mod tell;
 mod turns;
+mod wires;
 
 use crate::checkers::{self, Ledger, Violation, g15_progress, g17_corruption};
 use crate::clients::{Act, Clients};
 use crate::disk::{Disk, Job};
 use crate::kept::Fault;
+use crate::net::{self, Net};
 use crate::plan::{MS, Plan, Seeds, Stream};
 use crate::timeline::{Mark, Recorder};
 use crate::trace::Trace;
@@ -52,13 +54,15 @@ pub struct Report {
     pub ledger: checkers::Counters,
     /// Of the disk.
     pub disk: crate::disk::Counters,
+    /// Of connections that speak bytes.
+    pub net: net::Counters,
 }
 
 impl Report {
     /// Its counts by name, for sums.
     #[must_use]
-    pub const fn counts(&self) -> [(&'static str, u64); 25] {
-        let Self { ledger, disk, .. } = self;
+    pub const fn counts(&self) -> [(&'static str, u64); 33] {
+        let Self { ledger, disk, net, .. } = self;
         [
             ("steps", self.steps),
             ("virtual ms", self.virtual_ns / MS),
@@ -85,6 +89,14 @@ impl Report {
             ("queues seen gone", ledger.gone_queues),
             ("syncs", disk.syncs),
             ("sectors lost", disk.lost),
+            ("byte connections", net.connections),
+            ("bytes read", net.bytes),
+            ("reads", net.reads),
+            ("resets", net.resets),
+            ("silences", net.silences),
+            ("network stalls", net.stalls),
+            ("slow connections", net.slow + net.sluggish),
+            ("blocked heard", net.blocked),
         ]
     }
 }
@@ -115,6 +127,11 @@ enum Happening {
         client: usize,
         generation: u64,
     },
+    /// A connection that speaks bytes has something to do.
+    Net {
+        conn: ConnId,
+        life: u32,
+    },
     Crash {
         number: u64,
     },
@@ -144,6 +161,7 @@ pub(crate) struct World {
     /// The next command of the disk fails: the error's number.
     failing: Option<u64>,
     clients: Clients,
+    net: Net,
     ledger: Ledger,
     /// When the newest bytes on each way of a connection arrive: bytes do not overtake.
     arrivals: BTreeMap<(ConnId, bool), u64>,
@@ -196,7 +214,8 @@ pub fn run_told(plan: &Plan, recorder: &Recorder) -> Result<Report, Violation> {
             world.ledger.fail("G15", what.into());
         }
         if g15_progress::is_stuck(world.now, plan.length, world.report.steps) {
-            let what = g15_progress::stuck(&world.clients.waiting());
+            let waiting = format!("{}; {}", world.clients.waiting(), world.net.waiting());
+            let what = g15_progress::stuck(&waiting);
             world.ledger.fail("G15", what);
         }
     }
@@ -216,6 +235,7 @@ pub fn run_told(plan: &Plan, recorder: &Recorder) -> Result<Report, Violation> {
         virtual_ns: world.now,
         ledger: world.ledger.counters(),
         disk: world.disk.counters,
+        net: world.net.counters,
         ..world.report
     };
     world.ledger.violation().cloned().map_or(Ok(report), Err)
@@ -237,6 +257,7 @@ impl World {
             disk_free_at: 0,
             failing: None,
             clients: Clients::new(&plan),
+            net: Net::new(&plan),
             ledger: Ledger::new(&plan),
             arrivals: BTreeMap::new(),
             healing: false,
@@ -296,12 +317,14 @@ impl World {
         if !self.healing && self.now > self.plan.length {
             self.healing = true;
             self.clients.heal();
+            self.net.heal();
             self.tell(Mark::Heal, || {
                 "faults stop; everybody leaves, and the queues are emptied".into()
             });
         }
         let what = self.waiting.remove(&number).expect("scheduled once");
         self.happen(number, what);
+        self.carry();
         true
     }
 
@@ -346,9 +369,9 @@ impl World {
             }
             Happening::ToClient { conn, replies, life } if life == self.life => {
                 self.tell_end(number);
-                let acts = self.clients.hear(conn, replies);
-                self.perform(acts);
+                self.reply_to(conn, replies);
             }
+            Happening::Net { conn, life } if life == self.life => self.net.wake(self.clock(), conn),
             Happening::Client { client, generation } => self.turn(client, generation),
             Happening::Crash { number } => {
                 if self.plan.keeps_fault(Fault::Crash, number) {
@@ -369,6 +392,7 @@ impl World {
             | Happening::ToClient { .. }
             | Happening::Finish { .. }
             | Happening::Loaded { .. }
+            | Happening::Net { .. }
             | Happening::Tick { .. } => {}
         }
     }
@@ -423,7 +447,7 @@ impl World {
                 for reply in &replies {
                     self.ledger.reply(conn, reply);
                 }
-                let delay = self.latency(conn, false);
+                let delay = self.way_back(conn);
                 self.tell_reply(conn, &replies);
                 let life = self.life;
                 self.at(delay, Happening::ToClient { conn, replies, life });
@@ -585,6 +609,9 @@ impl World {
         for act in acts {
             match act {
                 Act::Send { conn, requests } => {
+                    let Some(requests) = self.over_a_wire(conn, requests) else {
+                        continue;
+                    };
                     let delay = self.latency(conn, true);
                     self.tell_request(conn, &requests);
                     let life = self.life;
@@ -603,6 +630,11 @@ impl World {
 
     fn latency(&mut self, conn: ConnId, to_node: bool) -> u64 {
         let delay = self.seeds.net.random_range(20_000..3 * MS);
+        self.in_order(conn, to_node, delay)
+    }
+
+    /// What is said later arrives later.
+    fn in_order(&mut self, conn: ConnId, to_node: bool, delay: u64) -> u64 {
         let arrival = self.arrivals.entry((conn, to_node)).or_default();
         *arrival = (*arrival).max(self.now + delay);
         *arrival - self.now
@@ -654,6 +686,7 @@ impl World {
         self.ledger.crashed();
         self.ready = false;
         self.clients.crashed();
+        self.net.crashed();
         self.arrivals.clear();
         let damages = !self.healing && self.seeds.damage.random_range(0..256) < self.plan.damage;
         if damages && self.strikes(Fault::Damage) {

@@ -92,6 +92,8 @@ pub(crate) struct Clients {
     transaction_next: u64,
     visit_next: u64,
     healing: bool,
+    /// Connections of others that speak bytes are not ended yet.
+    pub(crate) others_linger: bool,
     done: bool,
 }
 
@@ -140,6 +142,7 @@ impl Clients {
             transaction_next: 1,
             visit_next: 1,
             healing: false,
+            others_linger: false,
             done: false,
             plan: plan.clone(),
         }
@@ -196,6 +199,20 @@ impl Clients {
             client.generation += 1;
             client.reset();
         }
+    }
+
+    /// A connection is gone, and not by its clients' doing.
+    pub(crate) fn lost(&mut self, conn: ConnId) {
+        if let Some(number) = self.links.iter().position(|link| link.conn == Some(conn)) {
+            self.links[number] = Link::default();
+            let mine = self.clients.iter_mut().filter(|client| client.link == number);
+            mine.for_each(Client::reset);
+        }
+    }
+
+    /// The connection of the client that empties the queues.
+    pub(crate) fn drainer_conn(&self) -> Option<ConnId> {
+        self.links.last().and_then(|link| link.conn)
     }
 
     /// A client's turn.
@@ -419,7 +436,9 @@ impl Clients {
 
     /// Whether nobody but the drainer is connected.
     fn is_alone(&self) -> bool {
-        self.leaving.is_empty() && self.links.iter().filter(|link| link.conn.is_some()).count() == 1
+        !self.others_linger
+            && self.leaving.is_empty()
+            && self.links.iter().filter(|link| link.conn.is_some()).count() == 1
     }
 
     /// Asks for all counts; nothing anywhere a few times, with everybody else gone, means that all is out.

@@ -97,6 +97,7 @@ impl World {
         let accounts = super::Report {
             ledger,
             disk: self.disk.counters,
+            net: self.net.counters,
             ..self.report
         }
         .counts();

@@ -184,6 +184,19 @@ impl Session {
         self.phase == Phase::Open
     }
 
+    /// Bytes of input that the session keeps because something is not all there: the start of a frame, what came before
+    /// an answer without which it cannot be understood, the announced bodies of unfinished messages.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.partial.len() as u64 + self.unfinished_bytes
+    }
+
+    /// Bytes of output that the socket has not taken, whether the driver has them or not.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> u64 {
+        self.out.pending_bytes()
+    }
+
     /// Takes what the peer did wrong since this was last asked, for the server's log: the newest, if there were several.
     pub fn take_fault(&mut self) -> Option<String> {
         self.fault.take()
