@@ -6,7 +6,7 @@
 //! refusal is compared by its reply code.
 
 use std::collections::{BTreeMap, VecDeque};
-use waystation_core::api::{Cause, ChannelReply, Object, Reply, Request};
+use waystation_core::api::{Cause, ChannelReply, ChannelRequest, Object, Reply, Request};
 
 /// A guarantee, and how it was broken.
 pub(crate) type Broken = (&'static str, String);
@@ -108,6 +108,11 @@ impl Check {
         }
         if !self.is_hostile {
             self.compare_asked(request);
+        } else if publishes(request) {
+            self.fail(
+                "G4",
+                format!("a hostile client never finished a message, and {request:?} is asked"),
+            );
         }
         self.flow.asked(request);
         match request {
@@ -359,15 +364,7 @@ impl Check {
 
 impl Flow {
     fn asked(&mut self, request: &Request) {
-        use waystation_core::api::ChannelRequest;
-        let publishes = matches!(
-            request,
-            Request::Channel {
-                request: ChannelRequest::Publish { .. },
-                ..
-            }
-        );
-        if publishes && self.blocked.is_some() && !self.told {
+        if publishes(request) && self.blocked.is_some() && !self.told {
             self.told = true;
             self.unheard.push_back(self.blocked);
         }
@@ -379,6 +376,13 @@ impl Flow {
             self.unheard.push_back(None);
         }
     }
+}
+
+const fn publishes(request: &Request) -> bool {
+    let Request::Channel { request, .. } = request else {
+        return false;
+    };
+    matches!(request, ChannelRequest::Publish { .. })
 }
 
 fn message_bytes(reply: &ChannelReply) -> u64 {
@@ -424,7 +428,7 @@ const fn code_of(cause: &Cause) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use waystation_core::api::{ChannelRequest, Fault, Operation};
+    use waystation_core::api::{Fault, Operation};
 
     const OPEN: Request = Request::OpenChannel { channel: 1 };
 

@@ -61,7 +61,7 @@ pub struct Report {
 impl Report {
     /// Its counts by name, for sums.
     #[must_use]
-    pub const fn counts(&self) -> [(&'static str, u64); 33] {
+    pub const fn counts(&self) -> [(&'static str, u64); 35] {
         let Self { ledger, disk, net, .. } = self;
         [
             ("steps", self.steps),
@@ -97,6 +97,8 @@ impl Report {
             ("network stalls", net.stalls),
             ("slow connections", net.slow + net.sluggish),
             ("blocked heard", net.blocked),
+            ("attacks", net.foes),
+            ("attacks answered", net.foes_answered),
         ]
     }
 }
@@ -461,6 +463,7 @@ impl World {
                     format!("ready: {entries} entries replayed, {messages} messages in {queues} queues{torn}")
                 });
                 self.ready = true;
+                self.net.ready(self.clock());
                 for client in 0..self.clients.len() {
                     let generation = self.clients.generation(client);
                     let delay = self.seeds.net.random_range(0..5 * MS);

@@ -9,6 +9,8 @@ use waystation_core::message::Message;
 pub(crate) const PROBE: u16 = 100;
 /// From this channel on, anything may fail.
 pub(crate) const ROUGH: u16 = 200;
+/// From this number on, connections are of clients that do what they must not.
+pub(crate) const FOES: u64 = 1 << 40;
 /// Where mandatory messages are sent that no queue takes.
 pub(crate) const NOWHERE: &str = "nowhere";
 
@@ -211,6 +213,7 @@ impl Border {
                 reply: ChannelReply::Closed,
             } => return self.closed(conn, Some(*channel), ledger),
             Reply::Channel { channel, reply } => (*channel, reply),
+            Reply::Refused(_) | Reply::Failed(_) if conn.0 >= FOES => return,
             Reply::Refused(fault) | Reply::Failed(fault) => {
                 let what = format!("{conn:?}: a correct connection failed: {:?}", fault.cause);
                 return ledger.tell(&Event::Failed { what: &what });

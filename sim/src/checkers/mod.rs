@@ -32,7 +32,7 @@ mod testing;
 
 use crate::plan::Plan;
 use border::Border;
-pub(crate) use border::{NOWHERE, PROBE, ROUGH};
+pub(crate) use border::{FOES, NOWHERE, PROBE, ROUGH};
 use history::{History, When};
 pub use history::{Published, body};
 use std::fmt;

@@ -16,16 +16,22 @@
 //! | `socket` | a connection of two pipes, and its faults |
 //! | `server` | the session's side |
 //! | `link`, `encode` | the client's side: requests to methods and back |
+//! | `foe`, `attacks` | clients that send what no correct client sends |
 
+mod attacks;
 mod encode;
+mod foe;
 mod link;
 mod pipe;
 pub mod plan;
 mod server;
 mod socket;
 
+use crate::checkers::FOES;
 use crate::plan::{MS, Plan, Seeds, Stream};
 use crate::wire::{Broken, Check};
+use attacks::Attack;
+use foe::Foe;
 use link::Link;
 use plan::Wires;
 use rand::RngExt;
@@ -35,6 +41,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use waystation_core::Now;
 use waystation_core::api::{ConnId, Reply, Request};
 use waystation_protocols::amqp::SessionConfig;
+
+/// Numbers of places for hostile clients, each of which comes again and again.
+const FOE_SLOTS: u64 = FOES << 1;
 
 /// What the network did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +63,8 @@ pub struct Counters {
     pub heartbeats: u64,
     pub blocked: u64,
     pub channels_failed: u64,
+    pub foes: u64,
+    pub foes_answered: u64,
 }
 
 /// What the network does to the world.
@@ -89,6 +100,7 @@ pub(crate) struct Net {
     at_node: BTreeSet<ConnId>,
     effects: VecDeque<Effect>,
     healing: bool,
+    foes_begun: u64,
     pub(crate) counters: Counters,
 }
 
@@ -103,6 +115,7 @@ impl Net {
             at_node: BTreeSet::new(),
             effects: VecDeque::new(),
             healing: false,
+            foes_begun: 0,
             counters: Counters::default(),
         }
     }
@@ -187,12 +200,45 @@ impl Net {
 
     fn config(&self) -> SessionConfig {
         SessionConfig {
-            channel_max: 300,
+            channel_max: attacks::CHANNEL_MAX,
             frame_bytes_max: self.wires.frame_bytes_max,
             heartbeat_seconds: self.wires.heartbeat_seconds,
             message_bytes_max: self.message_bytes_max,
             ..SessionConfig::default()
         }
+    }
+
+    /// The node takes connections: hostile clients come, too.
+    pub(crate) fn ready(&mut self, now: Now) {
+        for slot in 0..self.wires.foes as u64 {
+            self.foe_comes_later(now, slot);
+        }
+    }
+
+    fn foe_comes_later(&mut self, now: Now, slot: u64) {
+        let mut rng = self.seeds.nth(Stream::Foe, self.foes_begun);
+        self.foes_begun += 1;
+        let at = now.mono.0 + rng.random_range(MS..80 * MS);
+        let conn = ConnId(FOE_SLOTS + slot);
+        self.effects.push_back(Effect::Wake { conn, at });
+    }
+
+    fn foe_comes(&mut self, now: Now, slot: u64) {
+        if self.healing {
+            return;
+        }
+        let conn = ConnId(FOES + self.foes_begun);
+        let mut rng = self.seeds.nth(Stream::Wire, conn.0);
+        self.counters.foes += 1;
+        let attack = Attack::draw(self.wires.frame_bytes_max, self.message_bytes_max, &mut rng);
+        let foe = Foe::new(attack, self.wires.heartbeat_seconds, now.mono.0);
+        let end = (Box::new(foe) as Box<dyn socket::Peer>, Check::new(true));
+        let faults = plan::Faults::default();
+        let connection = Connection::new(&self.wires, faults, end, self.config(), now, &mut rng);
+        self.connections.insert(conn, (connection, rng));
+        self.known.insert(conn);
+        self.turn(now, conn);
+        self.foe_comes_later(now, slot);
     }
 
     /// The node replies.
@@ -211,6 +257,9 @@ impl Net {
 
     /// A time has come that was asked for.
     pub(crate) fn wake(&mut self, now: Now, conn: ConnId) {
+        if conn.0 >= FOE_SLOTS {
+            return self.foe_comes(now, conn.0 - FOE_SLOTS);
+        }
         if let Some((connection, _)) = self.connections.get_mut(&conn) {
             connection.wakes_at = connection.wakes_at.filter(|at| *at > now.mono.0);
             self.turn(now, conn);

@@ -49,13 +49,13 @@ pub(super) trait Peer: fmt::Debug {
     /// Nobody cares any more how the connection ends.
     fn is_leaving(&self) -> bool;
     /// The connection is gone.
-    fn lost(&mut self, _check: &mut Check) {}
+    fn lost(&mut self, _check: &mut Check, _counters: &mut Counters) {}
     /// When it has something to do by itself.
     fn next(&self) -> Option<u64> {
         None
     }
     /// It may have something to do.
-    fn tick(&mut self, _now: u64, _check: &mut Check, _counters: &mut Counters) {}
+    fn tick(&mut self, _now: u64, _check: &mut Check) {}
 }
 
 /// One connection.
@@ -228,7 +228,7 @@ impl Connection {
         }
         if self.silent_since.is_some_and(|since| since + KEEPALIVE <= at) {
             self.end_server(now, rng, requests);
-            self.end_client("the kernel gives it up");
+            self.end_client("the kernel gives it up", counters);
         }
     }
 
@@ -257,11 +257,11 @@ impl Connection {
         }
     }
 
-    fn end_client(&mut self, how: &str) {
+    fn end_client(&mut self, how: &str, counters: &mut Counters) {
         if self.here {
             self.here = false;
             self.out.clear();
-            self.peer.lost(&mut self.check);
+            self.peer.lost(&mut self.check, counters);
             if !self.peer.is_leaving() {
                 self.lost = true;
                 self.check.lost(how);
@@ -275,7 +275,7 @@ impl Connection {
             return false;
         }
         let at = now.mono.0;
-        self.peer.tick(at, &mut self.check, counters);
+        self.peer.tick(at, &mut self.check);
         let mut moved = self.read(at, rng, counters);
         if !self.here {
             return true;
@@ -289,12 +289,12 @@ impl Connection {
             self.beaten_at = at;
             moved = true;
         }
-        self.depart(at, rng);
+        self.depart(at, rng, counters);
         moved
     }
 
     /// The client closes its socket: behind all that it said, or because it has waited for long enough.
-    fn depart(&mut self, at: u64, rng: &mut ChaCha8Rng) {
+    fn depart(&mut self, at: u64, rng: &mut ChaCha8Rng, counters: &mut Counters) {
         if self.peer.is_leaving() {
             self.left_at.get_or_insert(at);
         }
@@ -304,7 +304,7 @@ impl Connection {
             && (self.out.is_empty() || leave == Leave::Reset || impatient)
         {
             self.up.close(at, leave == Leave::Reset, rng);
-            self.end_client("it closed its socket");
+            self.end_client("it closed its socket", counters);
         }
     }
 
@@ -345,13 +345,13 @@ impl Connection {
                 false
             }
             Read::End => {
-                self.end_client("the server closed its socket");
+                self.end_client("the server closed its socket", counters);
                 true
             }
             Read::Reset => {
                 counters.resets += 1;
                 self.up.close(at, true, rng);
-                self.end_client("it was reset");
+                self.end_client("it was reset", counters);
                 true
             }
         }
@@ -371,7 +371,7 @@ impl Connection {
         }
         if at > self.heard_at + 2 * self.heartbeat && self.faults.reader == Reader::Prompt {
             self.up.close(at, true, rng);
-            self.end_client("the server is silent for two heartbeats");
+            self.end_client("the server is silent for two heartbeats", counters);
         }
     }
 
