@@ -76,19 +76,21 @@ impl Shard {
             if self.expired(id, sequence) {
                 continue;
             }
-            let queue = &self.queues[&id];
-            let taker = if queue.gets.is_empty() {
-                self.choose_consumer(id).map(Some)
-            } else {
-                Some(None)
-            };
-            let Some(taker) = taker else { return Turn::Idle };
+            if !self.waits_for(id) {
+                return Turn::Idle;
+            }
             let slot = self.queues[&id].index.slot(sequence).expect("the head is in memory");
             if slot.message.is_none() {
                 self.load_messages(id, sequence);
                 return Turn::Idle;
             }
             bytes += slot.bytes as usize;
+            // Only now: a consumer whose turn it is keeps it while the message is read from the disk.
+            let taker = if self.queues[&id].gets.is_empty() {
+                self.choose_consumer(id)
+            } else {
+                None
+            };
             self.deliver(id, sequence, taker);
             if bytes > knob::turn_bytes() {
                 return Turn::More;

@@ -1,5 +1,6 @@
 //! Watches what crosses the node's border and tells the ledger: clients need not be honest or alive.
 
+use super::asked::{self, Asked, Covers, Settled};
 use super::{Delivery, Event, Handing, Ledger};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use waystation_core::api::{Cause, ChannelReply, ChannelRequest, ConnId, Fault, Outcome, Reply, Request};
@@ -29,8 +30,10 @@ struct Channel {
     cancels: u32,
     /// Unsettled deliveries by tag: queue and message.
     held: BTreeMap<u64, (usize, u64)>,
-    /// Consumers: queue, if one of the run, and whether deliveries are settled by being sent.
+    /// Consumers that began: queue, if one of the run, and whether deliveries are settled by being sent.
     consumers: BTreeMap<String, (Option<usize>, bool)>,
+    /// Those that were asked for, by tag.
+    beginning: VecDeque<(String, Option<usize>, bool)>,
     gets: VecDeque<(Option<usize>, bool)>,
     purges: VecDeque<usize>,
     /// Declarations: for passive ones of a queue of the run, the queue and the count's number.
@@ -44,12 +47,16 @@ struct Channel {
     transaction: Option<Open>,
     /// Commits that are not answered; none for one of nothing.
     commits: VecDeque<Option<u64>>,
-    /// Settled since the last round trip began.
-    settled: Vec<(usize, u64)>,
-    /// What each round trip under way makes durable.
-    trips: VecDeque<Vec<(usize, u64)>>,
-    /// Requests that are not answered: those behind them may wait.
-    asked: i64,
+    /// Requests that are not answered, and whether they will be: those behind them may wait.
+    asked: VecDeque<(Asked, bool)>,
+    /// Settled since the last of these, and before the first of them.
+    settled: Settled,
+    uncovered: Settled,
+    /// Tags given so far: they are dense.
+    tags: u64,
+    failed: bool,
+    /// A round trip was answered in this step: publishes up to this number are safe, and must be confirmed in it.
+    due: u64,
 }
 
 /// A transaction that is not committed.
@@ -68,6 +75,8 @@ pub(super) struct Border {
     instances: u64,
     counts: u64,
     queues: BTreeMap<String, usize>,
+    /// Channels with confirms that are due in this step.
+    due: Vec<At>,
     /// Queues that go with a connection.
     owned: BTreeMap<ConnId, Vec<String>>,
     /// Queues that are gone for good.
@@ -112,19 +121,26 @@ impl Border {
                     instance: self.instances,
                     ..Channel::default()
                 };
+                let channel_instance = self.instances;
                 if let Some(before) = self.channels.insert((conn, *channel), opened) {
                     self.unsettled -= before.unsettled();
                     before.gone(ledger);
                 }
+                ledger.tell(&Event::ChannelOpened {
+                    channel: channel_instance,
+                    conn,
+                });
             }
             Request::CloseChannel { channel } => self.close((conn, *channel), ledger),
             Request::Disconnect => {
+                ledger.tell(&Event::Leaving { conn });
                 for at in self.of_conn(conn) {
                     self.close(at, ledger);
                 }
             }
             Request::Channel { channel, request } => self.on_channel((conn, *channel), request, ledger),
-            Request::Connect { .. } | Request::Drained { .. } => {}
+            Request::Drained { bytes } => ledger.tell(&Event::Read { conn, bytes: *bytes }),
+            Request::Connect { .. } => {}
         }
     }
 
@@ -136,8 +152,11 @@ impl Border {
         self.unsettled += 1;
         channel.closing = true;
         ledger.tell(&Event::Blurred);
+        ledger.tell(&Event::ChannelClosing {
+            channel: channel.instance,
+        });
         // A request that waits is part of what is done before.
-        let at_once = channel.asked == 0;
+        let at_once = channel.asked.is_empty();
         let open = channel.transaction.take().unwrap_or_default();
         if let Some(transaction) = open.id {
             ledger.tell(&Event::RolledBack { transaction });
@@ -159,12 +178,14 @@ impl Border {
     fn closed(&mut self, conn: ConnId, number: Option<u16>, ledger: &mut Ledger) {
         let gone = number.map_or_else(|| self.of_conn(conn), |number| vec![(conn, number)]);
         for at in gone {
-            if let Some(channel) = self.channels.remove(&at) {
+            if let Some(mut channel) = self.channels.remove(&at) {
                 self.unsettled -= channel.unsettled();
+                channel.settled_all(ledger);
                 channel.gone(ledger);
             }
         }
         if number.is_none() {
+            ledger.tell(&Event::Left { conn });
             self.gone.extend(self.owned.remove(&conn).into_iter().flatten());
         }
     }
@@ -200,7 +221,7 @@ impl Border {
         let before = channel.unsettled();
         channel.must_fail |= gone;
         channel.note(queue, self.counts, request, ledger);
-        channel.asked += i64::from(is_answered(request));
+        channel.ask(request, ledger);
         self.unsettled = self.unsettled + channel.unsettled() - before;
     }
 
@@ -216,12 +237,19 @@ impl Border {
             Reply::Refused(_) | Reply::Failed(_) if conn.0 >= FOES => return,
             Reply::Refused(fault) | Reply::Failed(fault) => {
                 let what = format!("{conn:?}: a correct connection failed: {:?}", fault.cause);
-                return ledger.tell(&Event::Failed { what: &what });
+                return ledger.tell(&Event::Wrong {
+                    guarantee: "G11",
+                    what: &what,
+                });
             }
             Reply::Connected | Reply::Blocked { .. } | Reply::Unblocked | Reply::Hold | Reply::GoOn => return,
         };
         let Some(channel) = self.channels.get_mut(&(conn, number)) else {
-            return;
+            let what = format!("something was said on channel {number} of {conn:?}, which is closed");
+            return ledger.tell(&Event::Wrong {
+                guarantee: "G4",
+                what: &what,
+            });
         };
         if let ChannelReply::QueueDeclared { name, .. } = reply {
             if channel.must_fail {
@@ -236,19 +264,31 @@ impl Border {
             }
         }
         let before = channel.unsettled();
-        match reply {
-            ChannelReply::Deliver { .. } | ChannelReply::Confirm { .. } | ChannelReply::Return { .. } => {}
-            ChannelReply::CancelledByServer { .. } | ChannelReply::Failed(_) | ChannelReply::Opened => {}
-            _ => channel.asked -= 1,
-        }
+        channel.answered(reply, ledger);
         channel.hear(number, reply, ledger);
+        if channel.due > 0 {
+            self.due.push((conn, number));
+        }
         self.unsettled = self.unsettled + channel.unsettled() - before;
     }
-}
 
-/// Whether the node answers a request, sooner or later.
-const fn is_answered(request: &ChannelRequest) -> bool {
-    !matches!(request, ChannelRequest::Publish { .. } | ChannelRequest::Settle { .. })
+    /// A round trip answers when the publishes before it are safe: their confirms leave in the same step.
+    pub(super) fn step_over(&mut self, ledger: &mut Ledger) {
+        for at in std::mem::take(&mut self.due) {
+            let Some(channel) = self.channels.get_mut(&at) else {
+                continue;
+            };
+            let due = std::mem::take(&mut channel.due);
+            let first = channel.pending.first_key_value();
+            if let Some((number, id)) = first.filter(|(number, _)| **number <= due) {
+                let what = format!("publish {number}, message {id}, is safe by a round trip, and was not confirmed");
+                ledger.tell(&Event::Wrong {
+                    guarantee: "G1",
+                    what: &what,
+                });
+            }
+        }
+    }
 }
 
 impl Channel {
@@ -269,6 +309,72 @@ impl Channel {
         ledger.tell(&Event::ChannelGone { channel });
     }
 
+    /// A request whose answer is due.
+    fn ask(&mut self, request: &ChannelRequest, ledger: &mut Ledger) {
+        let Some((kind, replied)) = asked::answer(request) else {
+            return;
+        };
+        if self.asked.is_empty() {
+            let channel = self.instance;
+            ledger.tell(&Event::Waiting { channel, waiting: true });
+        }
+        let asked = Asked {
+            kind,
+            settled: std::mem::take(&mut self.settled),
+            publishes: self.numbers,
+        };
+        self.asked.push_back((asked, replied));
+    }
+
+    /// The answer is that of the first request that has one; those before it that have none are done.
+    fn answered(&mut self, reply: &ChannelReply, ledger: &mut Ledger) {
+        let Some(kind) = asked::kind(reply) else { return };
+        loop {
+            let Some((asked, replied)) = self.asked.pop_front() else {
+                return wrong(ledger, &format!("{kind:?} was answered, and not asked for"));
+            };
+            self.uncovered.append(asked.settled);
+            if !replied {
+                continue;
+            }
+            if asked.kind != kind {
+                return wrong(ledger, &format!("{kind:?} was answered to {:?}", asked.kind));
+            }
+            match asked::covers(kind) {
+                Covers::Nothing => {}
+                Covers::Acknowledged => {
+                    let acknowledged = std::mem::take(&mut self.uncovered.acknowledged);
+                    tell_durable(ledger, acknowledged, false);
+                }
+                Covers::All => {
+                    self.due = self.due.max(asked.publishes);
+                    std::mem::take(&mut self.uncovered).tell_durable(ledger);
+                }
+            }
+            break;
+        }
+        if self.asked.is_empty() {
+            let channel = self.instance;
+            ledger.tell(&Event::Waiting {
+                channel,
+                waiting: false,
+            });
+        }
+    }
+
+    /// The channel was closed, and that is answered: whatever was settled on it is durable.
+    fn settled_all(&mut self, ledger: &mut Ledger) {
+        if self.failed {
+            // Some of it may have been dropped, with the requests that waited.
+            return;
+        }
+        for (asked, _) in std::mem::take(&mut self.asked) {
+            self.uncovered.append(asked.settled);
+        }
+        self.uncovered.append(std::mem::take(&mut self.settled));
+        std::mem::take(&mut self.uncovered).tell_durable(ledger);
+    }
+
     fn note(&mut self, queue: Option<usize>, number: u64, request: &ChannelRequest, ledger: &mut Ledger) {
         let channel = self.instance;
         match request {
@@ -282,17 +388,18 @@ impl Channel {
                 ledger.tell(&Event::Qos { channel, count, global });
             }
             ChannelRequest::Consume { consumer, no_ack, .. } => {
-                self.consumers.insert(consumer.to_string(), (queue, *no_ack));
+                self.beginning.push_back((consumer.to_string(), queue, *no_ack));
                 let no_ack = *no_ack;
                 ledger.tell(&Event::ConsumeAsked {
                     channel,
                     consumer,
+                    queue,
                     no_ack,
                 });
             }
-            ChannelRequest::Cancel { reply, .. } => {
+            ChannelRequest::Cancel { reply, consumer } => {
                 self.cancels += u32::from(*reply);
-                ledger.tell(&Event::CancelAsked { channel });
+                ledger.tell(&Event::CancelAsked { channel, consumer });
                 ledger.tell(&Event::Blurred);
             }
             ChannelRequest::Get { no_ack, .. } => self.gets.push_back((queue, *no_ack)),
@@ -305,7 +412,6 @@ impl Channel {
             ChannelRequest::DeclareQueue {
                 passive, reply: true, ..
             } => {
-                self.trips.push_back(std::mem::take(&mut self.settled));
                 let count = queue.filter(|_| *passive).map(|queue| (queue, number));
                 if let Some((queue, token)) = count {
                     ledger.tell(&Event::CountAsked { queue, token });
@@ -338,7 +444,10 @@ impl Channel {
         match &mut self.transaction {
             // Its transaction's number is that of its first publish or settlement.
             Some(open) => drop(open.id.get_or_insert_with(|| ledger.transaction_of(id))),
-            None => ledger.tell(&Event::Arrived { id }),
+            None => {
+                let in_turn = self.asked.is_empty();
+                ledger.tell(&Event::Arrived { id, in_turn });
+            }
         }
     }
 
@@ -368,7 +477,8 @@ impl Channel {
                 }),
             }
         }
-        ledger.tell(&Event::CommitAsked { transaction });
+        let in_turn = self.asked.is_empty();
+        ledger.tell(&Event::CommitAsked { transaction, in_turn });
         self.commits.push_back(Some(transaction));
     }
 
@@ -395,7 +505,7 @@ impl Channel {
         let holder = self.instance;
         ledger.tell(&Event::CreditBack { channel: holder, tag });
         if outcome == Outcome::Requeue {
-            let at_once = self.asked == 0;
+            let at_once = self.asked.is_empty();
             return ledger.tell(&Event::Returned {
                 queue,
                 id,
@@ -403,8 +513,12 @@ impl Channel {
                 at_once,
             });
         }
-        self.settled.push((queue, id));
         let rejected = outcome == Outcome::Reject;
+        if rejected {
+            self.settled.rejected.push((queue, id));
+        } else {
+            self.settled.acknowledged.push((queue, id));
+        }
         ledger.tell(&Event::Settled { queue, id, rejected });
     }
 
@@ -418,7 +532,8 @@ impl Channel {
             } => {
                 let known = self.consumers.get(&**consumer).copied();
                 let (queue, no_ack) = known.unwrap_or_default();
-                let handing = self.handing(Some(consumer), *tag, no_ack);
+                let handing = self.handing(Some(consumer), *tag, no_ack, message);
+                self.tagged(*tag, ledger);
                 if known.is_some() {
                     self.receive(*tag, *redelivered, message, queue, no_ack, ledger);
                 }
@@ -431,14 +546,19 @@ impl Channel {
                 message,
                 ..
             } => {
-                let (queue, no_ack) = self.gets.pop_front().expect("gets are answered in order");
+                let Some((queue, no_ack)) = self.gets.pop_front() else {
+                    return;
+                };
+                self.tagged(*tag, ledger);
                 self.receive(*tag, *redelivered, message, queue, no_ack, ledger);
-                ledger.tell(&Event::Handed(self.handing(None, *tag, no_ack)));
+                ledger.tell(&Event::Handed(self.handing(None, *tag, no_ack, message)));
             }
             ChannelReply::Empty => drop(self.gets.pop_front()),
             ChannelReply::Return { message } => {
                 let id = ledger.identify_or_tell(message);
                 let expected = self.returns.pop_front();
+                let (channel, bytes) = (self.instance, message.bytes().len() as u64);
+                ledger.tell(&Event::Sent { channel, bytes });
                 ledger.tell(&Event::CameBack { id, expected });
             }
             ChannelReply::QueuePurged { messages } => {
@@ -447,12 +567,32 @@ impl Channel {
                     ledger.tell(&Event::PurgeAnswered { queue, messages });
                 }
             }
-            ChannelReply::QueueDeclared { messages, .. } => self.counted(*messages, ledger),
+            ChannelReply::QueueDeclared {
+                messages, consumers, ..
+            } => {
+                if let Some((queue, token)) = self.counts.pop_front().flatten() {
+                    ledger.tell(&Event::Counted {
+                        queue,
+                        token,
+                        messages: u64::from(*messages),
+                        consumers: u64::from(*consumers),
+                    });
+                }
+            }
+            ChannelReply::Consuming { consumer } => self.begun(consumer, ledger),
             ChannelReply::Confirm { tag, multiple, ok } => self.confirmed(*tag, *multiple, *ok, ledger),
             ChannelReply::TxCommitted => self.committed(ledger),
             // A recover waits its turn on the channel: what it returns is what is held when it is answered.
             ChannelReply::Recovered => self.let_go(ledger),
-            ChannelReply::Cancelled { .. } => self.cancels = self.cancels.saturating_sub(1),
+            ChannelReply::Cancelled { consumer } => {
+                self.cancels = self.cancels.saturating_sub(1);
+                self.ended(consumer, ledger);
+            }
+            ChannelReply::CancelledByServer { consumer } => {
+                let channel = self.instance;
+                ledger.tell(&Event::CancelAsked { channel, consumer });
+                self.ended(consumer, ledger);
+            }
             ChannelReply::Failed(fault) => self.failed(number, fault, ledger),
             _ => {}
         }
@@ -461,7 +601,8 @@ impl Channel {
     fn failed(&mut self, number: u16, fault: &Fault, ledger: &mut Ledger) {
         ledger.tell(&Event::Blurred);
         self.let_go(ledger);
-        self.closing = true;
+        (self.closing, self.failed) = (true, true);
+        ledger.tell(&Event::ChannelClosing { channel: self.instance });
         if let Cause::ResourceLocked { queue, .. } = &fault.cause
             && self.must_fail
         {
@@ -472,7 +613,40 @@ impl Channel {
             ledger.tell(&Event::SeenGone);
         } else if number < ROUGH {
             let what = format!("a correct request failed: {:?}: {}", fault.operation, fault.cause);
-            ledger.tell(&Event::Failed { what: &what });
+            wrong(ledger, &what);
+        }
+    }
+
+    /// A consumer has begun: deliveries to it may come.
+    fn begun(&mut self, consumer: &str, ledger: &mut Ledger) {
+        let channel = self.instance;
+        match self.beginning.pop_front() {
+            Some((tag, queue, no_ack)) if tag == consumer => drop(self.consumers.insert(tag, (queue, no_ack))),
+            asked => {
+                return wrong(
+                    ledger,
+                    &format!("consumer {consumer} has begun, where {asked:?} was asked for"),
+                );
+            }
+        }
+        ledger.tell(&Event::Consuming { channel, consumer });
+    }
+
+    /// A consumer has ended: deliveries to it come no more.
+    fn ended(&mut self, consumer: &str, ledger: &mut Ledger) {
+        let channel = self.instance;
+        self.consumers.remove(consumer);
+        ledger.tell(&Event::Cancelled { channel, consumer });
+    }
+
+    fn tagged(&mut self, tag: u64, ledger: &mut Ledger) {
+        self.tags += 1;
+        if tag != self.tags {
+            let what = format!("delivery {tag} on a channel came after {}", self.tags - 1);
+            ledger.tell(&Event::Wrong {
+                guarantee: "G4",
+                what: &what,
+            });
         }
     }
 
@@ -490,13 +664,14 @@ impl Channel {
         }
     }
 
-    const fn handing<'a>(&self, consumer: Option<&'a str>, tag: u64, no_ack: bool) -> Handing<'a> {
+    fn handing<'a>(&self, consumer: Option<&'a str>, tag: u64, no_ack: bool, message: &Message) -> Handing<'a> {
         Handing {
             channel: self.instance,
             consumer,
             known: true,
             tag,
             no_ack,
+            bytes: message.bytes().len() as u64,
             closing: self.closing,
         }
     }
@@ -524,7 +699,7 @@ impl Channel {
         }));
         if no_ack {
             // A round trip that is asked for from now on says that it is gone for good.
-            self.settled.push((queue, id));
+            self.settled.sent.push((queue, id));
         } else if self.closing {
             ledger.tell(&Event::Returned {
                 queue,
@@ -537,16 +712,6 @@ impl Channel {
         }
     }
 
-    fn counted(&mut self, messages: u32, ledger: &mut Ledger) {
-        for (queue, id) in self.trips.pop_front().unwrap_or_default() {
-            ledger.tell(&Event::SettledDurably { queue, id });
-        }
-        if let Some((queue, token)) = self.counts.pop_front().flatten() {
-            let messages = u64::from(messages);
-            ledger.tell(&Event::Counted { queue, token, messages });
-        }
-    }
-
     fn committed(&mut self, ledger: &mut Ledger) {
         let Some(commit) = self.commits.pop_front() else {
             return ledger.tell(&Event::CommittedNothing);
@@ -554,9 +719,7 @@ impl Channel {
         let Some(transaction) = commit else { return };
         let (publishes, settles) = ledger.history.parts(transaction);
         ledger.tell(&Event::Committed { transaction });
-        for (queue, id) in settles {
-            ledger.tell(&Event::SettledDurably { queue, id });
-        }
+        tell_durable(ledger, settles, false);
         // A queue that refuses may refuse a message of a transaction; nobody is told (as with RabbitMQ).
         for id in publishes {
             ledger.tell(&Event::Confirmed { id, ok: true });
@@ -580,6 +743,26 @@ impl Channel {
             ledger.tell(&Event::Confirmed { id, ok });
         }
     }
+}
+
+impl Settled {
+    fn tell_durable(self, ledger: &mut Ledger) {
+        tell_durable(ledger, self.acknowledged, false);
+        tell_durable(ledger, self.rejected, true);
+        tell_durable(ledger, self.sent, false);
+    }
+}
+
+fn tell_durable(ledger: &mut Ledger, settled: Vec<(usize, u64)>, rejected: bool) {
+    for (queue, id) in settled {
+        ledger.tell(&Event::SettledDurably { queue, id, rejected });
+    }
+}
+
+/// An answer that no correct node gives.
+fn wrong(ledger: &mut Ledger, what: &str) {
+    let guarantee = "G11";
+    ledger.tell(&Event::Wrong { guarantee, what });
 }
 
 fn id_of(message: &Message) -> u64 {

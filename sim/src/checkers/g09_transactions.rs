@@ -83,7 +83,10 @@ mod tests {
         assert_eq!(undone.found(), Some("G9"));
         for (all, expected) in [(true, None), (false, Some("G9"))] {
             let mut story = begun();
-            story.tell(Event::CommitAsked { transaction: 5 });
+            story.tell(Event::CommitAsked {
+                transaction: 5,
+                in_turn: true,
+            });
             story.crash();
             for id in if all { 1..=2 } else { 1..=1 } {
                 story.deliver(0, id, true);
@@ -115,7 +118,10 @@ mod tests {
                 queue: 0,
                 id: 1,
             });
-            story.tell(Event::CommitAsked { transaction: 5 });
+            story.tell(Event::CommitAsked {
+                transaction: 5,
+                in_turn: true,
+            });
             story.crash();
             let mut both = [(1, 2), (0, 1)];
             if !publish_first {

@@ -2,6 +2,7 @@
 //!
 //! A message that every queue it went to is done with shrinks to a [`Past`]: it must never be seen again.
 
+use super::credit::Credits;
 use super::line::Line;
 use super::{Delivery, Event};
 use crate::plan::{Kind, Plan};
@@ -30,6 +31,8 @@ pub struct Published {
 pub(crate) struct When {
     /// Counts the events of the run.
     pub(crate) step: u64,
+    /// Virtual nanoseconds.
+    pub(crate) at: u64,
     pub(crate) wall_ms: u64,
 }
 
@@ -53,8 +56,9 @@ pub(crate) struct Record {
     pub(crate) answer: Answer,
     /// Of the whole message, as the node was handed it.
     pub(crate) digest: u64,
-    /// The step in which the node took it.
+    /// The step in which the node took it, and the wall time then.
     arrived: Option<u64>,
+    pub(crate) arrived_ms: u64,
     places: Vec<Place>,
     /// Copies that left for good, durably.
     finished: usize,
@@ -66,7 +70,7 @@ pub(crate) struct Record {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Place {
     queue: usize,
-    /// The how manyth message of the queue it is; not for dead letters.
+    /// The how manyth message of the queue it is, if that is certain; not for dead letters.
     number: Option<u64>,
     pub(crate) delivered: u32,
     /// The node's life in which it was delivered last.
@@ -143,13 +147,14 @@ pub(crate) struct History {
     /// Which unanswered transaction settled a message.
     settled_by: BTreeMap<(usize, u64), u64>,
     lines: Vec<Line>,
+    pub(crate) credits: Credits,
     /// Lines with something to forget at the end of the step.
     stirred: Vec<usize>,
 }
 
 impl History {
     pub(crate) fn new(plan: &Plan) -> Self {
-        Self {
+        let mut history = Self {
             kinds: plan.queues.clone(),
             graves: plan.graves.clone(),
             now: When::default(),
@@ -159,9 +164,13 @@ impl History {
             past: Vec::new(),
             transactions: BTreeMap::new(),
             settled_by: BTreeMap::new(),
-            lines: plan.queues.iter().map(|kind| Line::new(*kind == Kind::Plain)).collect(),
+            lines: Vec::new(),
+            credits: Credits::new(plan.window_bytes),
             stirred: Vec::new(),
-        }
+        };
+        let line = |queue| Line::new(history.kinds[queue], !history.may_come_again(queue));
+        history.lines = (0..plan.queues.len()).map(line).collect();
+        history
     }
 
     pub(crate) fn published(&mut self, id: u64, published: Published) {
@@ -276,23 +285,34 @@ impl History {
             || (self.kinds[place.queue] == Kind::Transient && place.came_in < self.life)
     }
 
+    /// The earliest wall time at which a message may expire in a queue.
+    pub(crate) fn until_ms(&self, record: &Record, queue: usize) -> Option<u64> {
+        let of_queue = match self.kinds[queue] {
+            Kind::Expiring { ttl_ms } | Kind::Middle { ttl_ms } => Some(ttl_ms),
+            _ => None,
+        };
+        let ttl_ms = of_queue.into_iter().chain(record.published.ttl_ms).min()?;
+        Some(record.arrived_ms + ttl_ms)
+    }
+
     fn is_held(&self, place: &Place) -> bool {
         place.life == self.life && !place.holders.is_empty()
     }
 
     /// Takes an event in.
     pub(crate) fn take(&mut self, event: &Event<'_>) {
+        self.credits.take(event, self.now.step);
         match *event {
             Event::Offered { id, message } => {
                 if let Some(record) = self.messages.get_mut(&id) {
                     record.digest = digest(message);
                 }
             }
-            Event::Arrived { id } => self.arrived(id),
+            Event::Arrived { id, in_turn } => self.arrived(id, in_turn),
             Event::Confirmed { id, ok } => self.confirmed(id, ok),
             Event::Delivered(delivery) => self.delivered(&delivery),
             Event::Settled { queue, id, rejected } => self.settled(queue, id, rejected),
-            Event::SettledDurably { queue, id } => self.settled_durably(queue, id),
+            Event::SettledDurably { queue, id, rejected } => self.settled_durably(queue, id, rejected),
             Event::Returned {
                 queue,
                 id,
@@ -306,7 +326,10 @@ impl History {
             }
             Event::PurgeLost { queue } => self.lines[queue].purge_lost(self.now.step),
             Event::CountAsked { queue, token } => self.lines[queue].count_asked(token, self.now.step),
-            Event::Counted { queue, token, messages } => {
+            Event::Counted {
+                queue, token, messages, ..
+            } => {
+                self.lines[queue].expire(self.now.wall_ms);
                 self.lines[queue].counted(token, messages);
                 self.stir(queue);
             }
@@ -318,7 +341,7 @@ impl History {
                     .settles
                     .push((queue, id));
             }
-            Event::CommitAsked { transaction } => self.commit_asked(transaction),
+            Event::CommitAsked { transaction, in_turn } => self.commit_asked(transaction, in_turn),
             Event::Committed { transaction } => self.committed(transaction),
             Event::RolledBack { transaction } => self.rolled_back(transaction),
             Event::Blurred => {
@@ -337,15 +360,21 @@ impl History {
         }
     }
 
-    fn arrived(&mut self, id: u64) {
+    /// The node takes a message. `in_turn` if nothing asked before it on its channel waits, so that its place is certain.
+    fn arrived(&mut self, id: u64, in_turn: bool) {
         let Some(record) = self.messages.get_mut(&id) else {
             return;
         };
         record.arrived = Some(self.now.step);
+        record.arrived_ms = self.now.wall_ms;
         for queue in &record.published.queues {
+            // A queue in memory takes a publish at once, and a transaction's when its entry is durable.
+            let in_memory = self.kinds[*queue] == Kind::Transient;
+            let certain = in_turn && !(in_memory && record.published.transaction.is_some());
+            let number = self.lines[*queue].arrived();
             record.places.push(Place {
                 queue: *queue,
-                number: Some(self.lines[*queue].arrived()),
+                number: certain.then_some(number),
                 free_since: self.now.step,
                 came_in: self.life,
                 ..Place::default()
@@ -368,19 +397,19 @@ impl History {
             let bytes = record.published.bytes as u32;
             return self.retire(id, Past::Stray { bytes });
         }
-        if record.published.ttl_ms.is_some() {
-            return;
-        }
         let record = &self.messages[&id];
         for place in &record.places {
             let Some(number) = place.number else { continue };
-            let gone = self.may_have_gone(place);
+            // A transaction's message may have been refused, and nobody is told.
+            let refusable = record.quietly && matches!(self.kinds[place.queue], Kind::Refusing { .. });
+            let gone = self.may_have_gone(place) || refusable;
+            let until_ms = self.until_ms(record, place.queue);
             let line = &mut self.lines[place.queue];
-            if !place.settled {
+            if !place.settled && !refusable && self.kinds[place.queue] != Kind::Transient {
                 line.owe(number, id);
             }
-            if place.delivered == 0 && !gone {
-                line.ready(number, id, self.now.step);
+            if place.delivered == 0 && !gone && until_ms.is_none_or(|until_ms| until_ms > self.now.wall_ms) {
+                line.ready(number, id, self.now.step, until_ms.unwrap_or(0));
             }
         }
     }
@@ -399,7 +428,6 @@ impl History {
         {
             transaction.happened = true;
         }
-        let confirmed = matches!(record.answer, Answer::Confirmed { .. }) && record.published.ttl_ms.is_none();
         let place = record.place_mut(queue);
         // Of several deliveries in one step, the one that settles was the last, whatever the order in which they are seen.
         let again = place.delivered > 0 && place.step == step;
@@ -416,11 +444,13 @@ impl History {
         place.dead += u32::from(repeats && !delivery.redelivered);
         if let Some(number) = place.number {
             let line = &mut self.lines[queue];
+            line.expire(self.now.wall_ms);
             line.delivered(number, id);
-            match (place.settled, confirmed) {
-                (true, _) => line.forgive(number),
-                (false, true) => line.owe(number, id),
-                (false, false) => {}
+            if place.settled {
+                line.forgive(number);
+            } else if self.kinds[queue] != Kind::Transient {
+                // What came out of the log is in it.
+                line.owe(number, id);
             }
             self.stir(queue);
         }
@@ -446,12 +476,14 @@ impl History {
         }
     }
 
-    fn settled_durably(&mut self, queue: usize, id: u64) {
+    fn settled_durably(&mut self, queue: usize, id: u64, rejected: bool) {
         self.lines[queue].settled_durably += 1;
         let Some(place) = self.existing(queue, id) else { return };
         let first = !std::mem::replace(&mut place.durable, true);
-        // Several dead letters of one message share a place: they cannot be told apart, and are not counted.
-        if first && place.number.is_some() && place.settled && !place.rejected {
+        // Several dead letters of one message share a place, and each leaves once. What was rejected goes on as a dead
+        // letter, if anywhere.
+        let leaves = !rejected || self.graves[queue].is_none();
+        if leaves && (first || self.may_come_again(queue)) {
             self.finish(id);
         }
     }
@@ -494,16 +526,17 @@ impl History {
             return;
         }
         place.free_since = step;
-        let place = place.clone();
-        let ttl = self.messages[&id].published.ttl_ms;
-        if let Some(number) = place.number.filter(|_| at_once && !place.settled && ttl.is_none())
-            && !self.may_have_gone(&place)
-        {
-            self.lines[queue].ready(number, id, step);
+        let Some(number) = place.number.filter(|_| at_once && !place.settled) else {
+            return;
+        };
+        let until_ms = self.until_ms(&self.messages[&id], queue);
+        let lasts = until_ms.is_none_or(|until_ms| until_ms > self.now.wall_ms);
+        if lasts && !self.is_expendable(queue, &self.messages[&id]) {
+            self.lines[queue].ready(number, id, step, until_ms.unwrap_or(0));
         }
     }
 
-    fn commit_asked(&mut self, id: u64) {
+    fn commit_asked(&mut self, id: u64, in_turn: bool) {
         let transaction = self.transactions.entry(id).or_default();
         transaction.fate = Fate::Asked;
         let (publishes, settles) = (transaction.publishes.clone(), transaction.settles.clone());
@@ -511,7 +544,7 @@ impl History {
             self.settled_by.insert((queue, message), id);
             self.settled(queue, message, false);
         }
-        publishes.into_iter().for_each(|message| self.arrived(message));
+        publishes.into_iter().for_each(|message| self.arrived(message, in_turn));
     }
 
     /// Its publishes and settlements are told of by events of their own.
@@ -558,7 +591,7 @@ impl History {
                 (place.settled, place.rejected) = (true, false);
                 let number = place.number;
                 number.into_iter().for_each(|number| self.lines[queue].forgive(number));
-                self.settled_durably(queue, id);
+                self.settled_durably(queue, id, false);
             }
         }
     }
@@ -576,9 +609,11 @@ impl History {
         for queue in 0..self.lines.len() {
             let owed = self.lines[queue].crashed();
             for (number, id) in owed {
-                let expendable = |record: &Record| self.is_expendable(queue, record);
-                if self.messages.get(&id).is_some_and(|record| !expendable(record)) {
-                    self.lines[queue].ready(number, id, 0);
+                let Some(record) = self.messages.get(&id) else { continue };
+                let until_ms = self.until_ms(record, queue);
+                let lasts = until_ms.is_none_or(|until_ms| until_ms > self.now.wall_ms);
+                if lasts && !self.is_expendable(queue, record) {
+                    self.lines[queue].ready(number, id, 0, until_ms.unwrap_or(0));
                 }
             }
         }

@@ -1,19 +1,23 @@
-//! What is certainly ready in a plain queue, in order.
+//! What is certainly ready in a queue, in order.
 //!
 //! A message's place is that of its publish among all that the node took. It is certainly ready once it is confirmed, or
-//! returned by a request that waits for nothing, until it is delivered, purged or lost sight of. A message that expires
-//! by itself has no certain place.
+//! returned by a request that waits for nothing, until it is delivered, purged or lost sight of; one that expires, until
+//! the earliest moment at which it may; one in a queue that drops its oldest, while all that came after it fit.
 
-use std::collections::BTreeMap;
+use crate::plan::Kind;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// A queue's order. For queues that are not exact only what every queue has is kept: numbers and purges.
+/// A queue's order. Of a queue that takes dead letters only the purges are kept.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
     exact: bool,
+    /// It drops its oldest beyond so many.
+    length: Option<u64>,
+    /// When messages that are certainly ready may expire: wall milliseconds and place.
+    mortal: BTreeSet<(u64, u64)>,
     /// Messages that the node was sent for it.
     arrivals: u64,
-    /// By place: the message, and the step since which it is certainly ready.
-    ready: BTreeMap<u64, (u64, u64)>,
+    ready: BTreeMap<u64, Ready>,
     /// Confirmed and not settled: ready again after a crash.
     owed: BTreeMap<u64, u64>,
     /// The furthest place delivered from in this step, and the message.
@@ -33,6 +37,16 @@ pub(crate) struct Line {
     newly: (u64, u64),
 }
 
+/// A message that is certainly ready.
+#[derive(Clone, Copy, Debug)]
+struct Ready {
+    id: u64,
+    /// Since the end of this step.
+    since: u64,
+    /// Before this wall time; 0 for always.
+    until_ms: u64,
+}
+
 #[derive(Debug)]
 struct Count {
     token: u64,
@@ -44,42 +58,79 @@ struct Count {
 }
 
 impl Line {
-    pub(crate) fn new(exact: bool) -> Self {
+    /// The line of a queue; `exact` if each message comes to it once, from a publisher.
+    pub(crate) fn new(kind: Kind, exact: bool) -> Self {
+        let length = match kind {
+            Kind::Bounded { length } => Some(length),
+            _ => None,
+        };
         Self {
             exact,
+            length,
             ..Self::default()
         }
     }
 
     /// One more message: its place.
-    pub(crate) const fn arrived(&mut self) -> u64 {
+    pub(crate) fn arrived(&mut self) -> u64 {
         self.arrivals += 1;
+        if let Some(length) = self.length {
+            while let Some(first) = self.ready.first_key_value().map(|(first, _)| *first)
+                && first + length < self.arrivals
+            {
+                self.unready(first);
+            }
+        }
         self.arrivals - 1
     }
 
-    /// A message is certainly ready from the end of this step on.
-    pub(crate) fn ready(&mut self, place: u64, id: u64, step: u64) {
-        if self.exact && self.purges == 0 {
+    /// A message is certainly ready from the end of this step on, until it may expire (0 for never).
+    pub(crate) fn ready(&mut self, place: u64, id: u64, step: u64, until_ms: u64) {
+        let dropped = self.length.is_some_and(|length| place + length < self.arrivals);
+        if self.exact && self.purges == 0 && !dropped {
             if self.newly.0 != step {
                 self.newly = (step, 0);
             }
             self.ready.entry(place).or_insert_with(|| {
                 self.newly.1 += 1;
-                (id, step)
+                if until_ms > 0 {
+                    self.mortal.insert((until_ms, place));
+                }
+                Ready {
+                    id,
+                    since: step,
+                    until_ms,
+                }
             });
         }
     }
 
     fn unready(&mut self, place: u64) {
-        let Some((_, since)) = self.ready.remove(&place) else {
+        let Some(Ready { since, until_ms, .. }) = self.ready.remove(&place) else {
             return;
         };
+        self.mortal.remove(&(until_ms, place));
         if since == self.newly.0 {
             self.newly.1 -= 1;
         }
         for count in self.counts.iter_mut().filter(|count| since < count.asked) {
             count.ready -= 1;
         }
+    }
+
+    /// Time has come so far: what may have expired is not certain any more.
+    pub(crate) fn expire(&mut self, wall_ms: u64) {
+        while let Some((until_ms, place)) = self.mortal.first().copied()
+            && until_ms <= wall_ms
+        {
+            self.unready(place);
+        }
+    }
+
+    /// Whether a message was certainly ready before this step.
+    pub(crate) fn has_ready(&self, step: u64) -> bool {
+        let newly = if self.newly.0 == step { self.newly.1 } else { 0 };
+        self.ready.len() as u64 > newly
     }
 
     /// A message must come out, whatever happens.
@@ -108,8 +159,10 @@ impl Line {
         self.purges += 1;
         let ready = self.forget();
         self.purging.clear();
-        if self.purges == 1 && !blurred {
-            self.purging = ready.into_iter().map(|(place, (id, _))| (place, id)).collect();
+        if self.purges == 1 && !blurred && self.length.is_none() {
+            // A message that may expire while the purge is under way need not be in it.
+            let lasting = ready.into_iter().filter(|(_, one)| one.until_ms == 0);
+            self.purging = lasting.map(|(place, one)| (place, one.id)).collect();
         }
     }
 
@@ -128,8 +181,9 @@ impl Line {
         self.purged = Some(messages);
     }
 
-    fn forget(&mut self) -> BTreeMap<u64, (u64, u64)> {
+    fn forget(&mut self) -> BTreeMap<u64, Ready> {
         self.newly.1 = 0;
+        self.mortal.clear();
         self.counts.iter_mut().for_each(|count| count.ready = 0);
         std::mem::take(&mut self.ready)
     }
@@ -178,7 +232,7 @@ impl Line {
     pub(crate) fn overtaken(&self, step: u64) -> Option<(u64, Option<u64>)> {
         let (place, id) = self.furthest?;
         let mut before = self.ready.range(..place).map(|(_, one)| one);
-        Some((id, before.find(|(_, since)| *since < step).map(|(before, _)| *before)))
+        Some((id, before.find(|one| one.since < step).map(|one| one.id)))
     }
 
     /// The step is over: messages that a purge took for good.

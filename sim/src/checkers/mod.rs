@@ -10,9 +10,12 @@
 //! | `border` | connections and channels: whose tag is whose, what a round trip covers |
 //! | [`history`] | messages, their places in queues, transactions |
 //! | `line` | what is certainly ready in a queue, in order |
+//! | `credit` | what each consumer may still be sent |
 //! | `g01` ... | one guarantee each |
 
+mod asked;
 mod border;
+mod credit;
 mod g01_confirmed_survives;
 mod g02_settled_stays_settled;
 mod g03_at_least_once;
@@ -89,8 +92,9 @@ pub struct Counters {
 pub(crate) enum Event<'a> {
     /// The node was handed a publish.
     Offered { id: u64, message: &'a Message },
-    /// The node takes a publish: its place in its queues is behind all before.
-    Arrived { id: u64 },
+    /// The node takes a publish: its place in its queues is behind all before, if nothing asked before it on its channel
+    /// waits (`in_turn`).
+    Arrived { id: u64, in_turn: bool },
     /// A publish was answered.
     Confirmed { id: u64, ok: bool },
     /// A publish was answered that was answered before, or never made.
@@ -108,7 +112,7 @@ pub(crate) enum Event<'a> {
     /// A delivery was acknowledged or rejected.
     Settled { queue: usize, id: u64, rejected: bool },
     /// A round trip says that its settlement is durable.
-    SettledDurably { queue: usize, id: u64 },
+    SettledDurably { queue: usize, id: u64, rejected: bool },
     /// A holder gave it back, or is gone; `at_once` if the node takes notice in this step.
     Returned {
         queue: usize,
@@ -125,37 +129,61 @@ pub(crate) enum Event<'a> {
     /// A count of ready messages was asked for.
     CountAsked { queue: usize, token: u64 },
     /// It was answered.
-    Counted { queue: usize, token: u64, messages: u64 },
+    Counted {
+        queue: usize,
+        token: u64,
+        messages: u64,
+        consumers: u64,
+    },
     /// It will not be answered.
     CountLost { queue: usize, token: u64 },
     /// A transaction settles a delivery when it commits.
     Pledged { transaction: u64, queue: usize, id: u64 },
     /// A transaction's commit was asked for.
-    CommitAsked { transaction: u64 },
+    CommitAsked { transaction: u64, in_turn: bool },
     /// It was answered.
     Committed { transaction: u64 },
     /// A commit was answered that nobody asked for.
     CommittedNothing,
     /// It was rolled back, or its channel ended before its commit.
     RolledBack { transaction: u64 },
+    /// A channel was opened.
+    ChannelOpened { channel: u64, conn: ConnId },
     /// A prefetch was set.
     Qos { channel: u64, count: u16, global: bool },
     /// A consumer was asked for.
     ConsumeAsked {
         channel: u64,
         consumer: &'a str,
+        queue: Option<usize>,
         no_ack: bool,
     },
-    /// Its end was asked for.
-    CancelAsked { channel: u64 },
+    /// It has begun.
+    Consuming { channel: u64, consumer: &'a str },
+    /// Its end was asked for, or its queue is gone.
+    CancelAsked { channel: u64, consumer: &'a str },
+    /// It has ended.
+    Cancelled { channel: u64, consumer: &'a str },
     /// A delivery counts no longer: its credit is back.
     CreditBack { channel: u64, tag: u64 },
     /// All deliveries of the channel are back.
     AllBack { channel: u64 },
+    /// A request of the channel is not answered, and those behind it may wait.
+    Waiting { channel: u64, waiting: bool },
+    /// The channel is being closed, or failed.
+    ChannelClosing { channel: u64 },
     /// A channel is no more.
     ChannelGone { channel: u64 },
-    /// A correct request failed.
-    Failed { what: &'a str },
+    /// A connection was sent so many bytes of messages that are no deliveries.
+    Sent { channel: u64, bytes: u64 },
+    /// A connection read so many bytes of messages.
+    Read { conn: ConnId, bytes: u64 },
+    /// A connection ends.
+    Leaving { conn: ConnId },
+    /// It has ended.
+    Left { conn: ConnId },
+    /// Something that breaks a guarantee by itself.
+    Wrong { guarantee: &'static str, what: &'a str },
     /// A queue is there that must be gone.
     Outlived { queue: &'a str },
     /// A queue that must be gone is.
@@ -193,6 +221,8 @@ pub(crate) struct Handing<'a> {
     pub(crate) known: bool,
     pub(crate) tag: u64,
     pub(crate) no_ack: bool,
+    /// Of the whole message.
+    pub(crate) bytes: u64,
     /// The channel is being closed.
     pub(crate) closing: bool,
 }
@@ -250,6 +280,7 @@ impl Ledger {
                 Box::<g12_exclusivity::Checker>::default(),
                 Box::<g13_time::Checker>::default(),
                 Box::<g14_bounded::Checker>::default(),
+                Box::<g15_progress::Checker>::default(),
             ],
             verdicts: Verdicts::default(),
             transactions: 0,
@@ -282,7 +313,7 @@ impl Ledger {
     /// A step of the node begins: its number, virtual nanoseconds, and wall milliseconds.
     pub(crate) fn begin(&mut self, step: u64, at: u64, wall_ms: u64) {
         self.verdicts.at = at;
-        self.history.begin(When { step, wall_ms });
+        self.history.begin(When { step, at, wall_ms });
         if self.border.is_unsettled() {
             self.tell(&Event::Blurred);
         }
@@ -304,6 +335,9 @@ impl Ledger {
 
     /// A step is over: what left to several connections in it had no order between them, what comes next has.
     pub(crate) fn step_over(&mut self) {
+        let mut border = std::mem::take(&mut self.border);
+        border.step_over(self);
+        self.border = border;
         self.tell(&Event::StepOver);
     }
 
@@ -350,6 +384,9 @@ impl Ledger {
     }
 
     fn tell(&mut self, event: &Event<'_>) {
+        if let Event::Wrong { guarantee, what } = event {
+            self.verdicts.fail(guarantee, (*what).to_owned());
+        }
         for checker in &mut self.checkers {
             checker.see(&self.history, event, &mut self.verdicts);
         }
@@ -375,7 +412,9 @@ impl Ledger {
             Event::RolledBack { transaction } => {
                 counters.torn_transactions += u64::from(self.history.is_open(*transaction));
             }
-            Event::CommitAsked { transaction } => counters.settled += self.history.parts(*transaction).1.len() as u64,
+            Event::CommitAsked { transaction, .. } => {
+                counters.settled += self.history.parts(*transaction).1.len() as u64
+            }
             Event::CameBack { .. } => counters.unroutable += 1,
             Event::SeenGone => counters.gone_queues += 1,
             _ => {}

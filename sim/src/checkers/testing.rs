@@ -1,11 +1,16 @@
 //! Stories for the checkers' tests: each that must fail beside one that must not. A checker that cannot fail is worth
 //! nothing.
 
-use super::{Delivery, Event, Ledger, Published, body};
+use super::{Delivery, Event, Handing, Ledger, Published, body};
 use crate::plan::{Kind, MS, Plan};
+use waystation_core::api::ConnId;
 use waystation_core::message::Message;
 
 const HOLDER: u64 = 7;
+/// A channel that is open, and its connection, with a window of so many bytes.
+pub(super) const CHANNEL: u64 = 1;
+pub(super) const CONN: ConnId = ConnId(1);
+pub(super) const WINDOW: u64 = 1000;
 /// Length of each body.
 pub(super) const BYTES: usize = 20;
 
@@ -26,10 +31,14 @@ impl Story {
         let ledger = Ledger::new(&Plan {
             queues,
             graves: vec![None, Some(2), None, None],
+            window_bytes: WINDOW,
             ..Plan::draw(1)
         });
         let (step, at) = (0, 0);
-        Self { ledger, step, at }
+        let mut story = Self { ledger, step, at };
+        let (channel, conn) = (CHANNEL, CONN);
+        story.tell(Event::ChannelOpened { channel, conn });
+        story
     }
 
     pub(super) fn found(&self) -> Option<&'static str> {
@@ -71,7 +80,7 @@ impl Story {
             },
         );
         self.begin_step();
-        self.tell(Event::Arrived { id });
+        self.tell(Event::Arrived { id, in_turn: true });
         if confirm {
             self.tell(Event::Confirmed { id, ok: true });
         }
@@ -118,12 +127,41 @@ impl Story {
         }));
     }
 
+    /// A consumer of the open channel begins.
+    pub(super) fn consumer(&mut self, consumer: &str, queue: Option<usize>) {
+        let (channel, no_ack) = (CHANNEL, false);
+        self.tell(Event::ConsumeAsked {
+            channel,
+            consumer,
+            queue,
+            no_ack,
+        });
+        self.tell(Event::Consuming { channel, consumer });
+    }
+
+    /// It is sent a message of some queue.
+    pub(super) fn hand(&mut self, consumer: &str, tag: u64, bytes: u64) {
+        self.tell(Event::Handed(Handing {
+            channel: CHANNEL,
+            consumer: Some(consumer),
+            known: true,
+            tag,
+            no_ack: false,
+            bytes,
+            closing: false,
+        }));
+    }
+
     pub(super) fn settle(&mut self, queue: usize, id: u64, rejected: bool) {
         self.tell(Event::Settled { queue, id, rejected });
     }
 
     pub(super) fn settled_durably(&mut self, queue: usize, id: u64) {
-        self.tell(Event::SettledDurably { queue, id });
+        self.tell(Event::SettledDurably {
+            queue,
+            id,
+            rejected: false,
+        });
     }
 
     /// In a step of its own.

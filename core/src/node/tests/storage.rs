@@ -53,6 +53,26 @@ fn a_cache_smaller_than_a_message_serves_all_the_same() {
     assert_eq!(broker.ask(A, reject(5)), ["c 6 'd'"]);
 }
 
+/// The turn of a consumer is not lost while the message is read that it is to have.
+#[test]
+fn consumers_take_turns_when_each_message_is_read_back() {
+    let config = Config {
+        cache_bytes: 0,
+        connection_window_bytes: 64 << 20,
+        ..small()
+    };
+    let mut broker = Broker::start(config, Folder::default());
+    broker.open(A);
+    broker.ask(A, queue("q"));
+    // Too long to be read together.
+    let body = "x".repeat(600 << 10);
+    broker.publish(A, "q", &[body.as_str(); 6]);
+    let said = broker.ask_all(A, vec![consume("q", "one"), consume("q", "two")]);
+    let to = said.iter().filter_map(|said| said.split(' ').next());
+    let expected = ["consuming", "consuming", "one", "two", "one", "two", "one", "two"];
+    assert_eq!(to.collect::<Vec<_>>(), expected);
+}
+
 /// One message in a hundred is kept: the segments around them are freed.
 fn sparse(cache_bytes: u64) -> (Broker, Vec<String>) {
     let config = Config {
