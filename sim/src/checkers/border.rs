@@ -70,6 +70,8 @@ struct Open {
 #[derive(Debug, Default)]
 pub(super) struct Border {
     channels: BTreeMap<At, Channel>,
+    /// Channels whose end is not answered, though the number is in use again.
+    leaving: BTreeMap<At, VecDeque<Channel>>,
     /// Channels being closed, and cancels that are not answered.
     unsettled: usize,
     instances: u64,
@@ -99,7 +101,9 @@ impl Border {
 
     /// The node died.
     pub(super) fn crashed(&mut self, ledger: &mut Ledger) {
-        let purges = self.channels.values().flat_map(|channel| &channel.purges);
+        let leaving = std::mem::take(&mut self.leaving);
+        let all = self.channels.values().chain(leaving.values().flatten());
+        let purges = all.flat_map(|channel| &channel.purges);
         purges.for_each(|queue| ledger.tell(&Event::PurgeLost { queue: *queue }));
         self.channels.clear();
         self.unsettled = 0;
@@ -122,9 +126,9 @@ impl Border {
                     ..Channel::default()
                 };
                 let channel_instance = self.instances;
-                if let Some(before) = self.channels.insert((conn, *channel), opened) {
-                    self.unsettled -= before.unsettled();
-                    before.gone(ledger);
+                let at = (conn, *channel);
+                if let Some(before) = self.channels.insert(at, opened) {
+                    self.leaving.entry(at).or_default().push_back(before);
                 }
                 ledger.tell(&Event::ChannelOpened {
                     channel: channel_instance,
@@ -178,7 +182,22 @@ impl Border {
     fn closed(&mut self, conn: ConnId, number: Option<u16>, ledger: &mut Ledger) {
         let gone = number.map_or_else(|| self.of_conn(conn), |number| vec![(conn, number)]);
         for at in gone {
-            if let Some(mut channel) = self.channels.remove(&at) {
+            let mut ended: Vec<Channel> = match self.leaving.remove(&at) {
+                // The answer is the oldest's; with its connection all of them end.
+                Some(mut before) if number.is_some() => {
+                    let first = before.pop_front();
+                    if !before.is_empty() {
+                        self.leaving.insert(at, before);
+                    }
+                    first.into_iter().collect()
+                }
+                Some(before) => before.into(),
+                None => Vec::new(),
+            };
+            if ended.is_empty() || number.is_none() {
+                ended.extend(self.channels.remove(&at));
+            }
+            for mut channel in ended {
                 self.unsettled -= channel.unsettled();
                 channel.settled_all(ledger);
                 channel.gone(ledger);
@@ -244,7 +263,9 @@ impl Border {
             }
             Reply::Connected | Reply::Blocked { .. } | Reply::Unblocked | Reply::Hold | Reply::GoOn => return,
         };
-        let Some(channel) = self.channels.get_mut(&(conn, number)) else {
+        // Until the end of the channel before is answered, what is said is said on that.
+        let before = self.leaving.get_mut(&(conn, number)).and_then(VecDeque::front_mut);
+        let Some(channel) = before.or_else(|| self.channels.get_mut(&(conn, number))) else {
             let what = format!("something was said on channel {number} of {conn:?}, which is closed");
             return ledger.tell(&Event::Wrong {
                 guarantee: "G4",
@@ -529,17 +550,7 @@ impl Channel {
                 tag,
                 redelivered,
                 message,
-            } => {
-                let known = self.consumers.get(&**consumer).copied();
-                let (queue, no_ack) = known.unwrap_or_default();
-                let handing = self.handing(Some(consumer), *tag, no_ack, message);
-                self.tagged(*tag, ledger);
-                if known.is_some() {
-                    self.receive(*tag, *redelivered, message, queue, no_ack, ledger);
-                }
-                let known = known.is_some();
-                ledger.tell(&Event::Handed(Handing { known, ..handing }));
-            }
+            } => self.delivered(consumer, (*tag, *redelivered), message, ledger),
             ChannelReply::Got {
                 tag,
                 redelivered,
@@ -596,6 +607,18 @@ impl Channel {
             ChannelReply::Failed(fault) => self.failed(number, fault, ledger),
             _ => {}
         }
+    }
+
+    fn delivered(&mut self, consumer: &str, (tag, redelivered): (u64, bool), message: &Message, ledger: &mut Ledger) {
+        let known = self.consumers.get(consumer).copied();
+        let (queue, no_ack) = known.unwrap_or_default();
+        let handing = self.handing(Some(consumer), tag, no_ack, message);
+        self.tagged(tag, ledger);
+        if known.is_some() {
+            self.receive(tag, redelivered, message, queue, no_ack, ledger);
+        }
+        let known = known.is_some();
+        ledger.tell(&Event::Handed(Handing { known, ..handing }));
     }
 
     fn failed(&mut self, number: u16, fault: &Fault, ledger: &mut Ledger) {
