@@ -2,13 +2,17 @@
 //! back, if that was asked for.
 
 use super::history::{History, Past, digest};
+use super::letters::Rejections;
 use super::{Event, Verdicts};
 
 #[derive(Debug, Default)]
-pub(super) struct Checker;
+pub(super) struct Checker {
+    rejections: Rejections,
+}
 
 impl super::Checker for Checker {
     fn see(&mut self, history: &History, event: &Event<'_>, verdicts: &mut Verdicts) {
+        self.rejections.see(history, event);
         match *event {
             Event::Invented { bytes } => verdicts.fail("G4", format!("a body of {bytes} bytes that nobody published")),
             Event::CameBack { id, expected } if id != expected || id.is_none() => {
@@ -32,6 +36,9 @@ impl super::Checker for Checker {
                 let record = history.message(id).filter(|_| !history.may_come_again(queue));
                 if record.is_some_and(|record| record.digest != digest(delivery.message)) {
                     let what = "has another address or other properties than it was published with";
+                    verdicts.fail("G4", format!("message {id} of queue {queue} {what}"));
+                }
+                if let Some(what) = self.rejections.judge(history, &delivery) {
                     verdicts.fail("G4", format!("message {id} of queue {queue} {what}"));
                 }
                 let astray = match history.message(id) {

@@ -1,7 +1,7 @@
 //! G13, time: nothing is delivered after its expiry, or dead-lettered more than once for one death.
 
 use super::history::{Answer, History};
-use super::{Event, Verdicts};
+use super::{Event, Verdicts, letters};
 use crate::plan::Kind;
 
 #[derive(Debug, Default)]
@@ -12,6 +12,9 @@ impl super::Checker for Checker {
         let Event::Delivered(delivery) = event else { return };
         let (queue, id) = (delivery.queue, delivery.id);
         let Some(record) = history.message(id) else { return };
+        if let Some(early) = letters::early_ms(history, delivery) {
+            verdicts.fail("G13", format!("message {id} expired {early} ms before its time"));
+        }
         if !history.may_come_again(queue) {
             let queue_ttl = match history.kinds[queue] {
                 Kind::Expiring { ttl_ms } => Some(ttl_ms),

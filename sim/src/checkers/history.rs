@@ -3,6 +3,7 @@
 //! A message that every queue it went to is done with shrinks to a [`Past`]: it must never be seen again.
 
 use super::credit::Credits;
+use super::letters::Address;
 use super::line::Line;
 use super::{Delivery, Event};
 use crate::plan::{Kind, Plan};
@@ -56,6 +57,7 @@ pub(crate) struct Record {
     pub(crate) answer: Answer,
     /// Of the whole message, as the node was handed it.
     pub(crate) digest: u64,
+    pub(crate) address: Address,
     /// The step in which the node took it, and the wall time then.
     arrived: Option<u64>,
     pub(crate) arrived_ms: u64,
@@ -136,6 +138,7 @@ pub(crate) struct Transaction {
 #[derive(Debug)]
 pub(crate) struct History {
     pub(crate) kinds: Vec<Kind>,
+    pub(crate) names: Vec<String>,
     graves: Vec<Option<usize>>,
     pub(crate) now: When,
     pub(crate) life: u32,
@@ -156,6 +159,7 @@ impl History {
     pub(crate) fn new(plan: &Plan) -> Self {
         let mut history = Self {
             kinds: plan.queues.clone(),
+            names: (0..plan.queues.len()).map(|queue| plan.name(queue)).collect(),
             graves: plan.graves.clone(),
             now: When::default(),
             life: 0,
@@ -257,6 +261,12 @@ impl History {
         false
     }
 
+    /// Whether what dies in a queue may come to one queue twice.
+    pub(crate) fn goes_round(&self, queue: usize) -> bool {
+        let round = |at: usize| self.leads_to(at, at);
+        round(queue) || (0..self.kinds.len()).any(|at| self.leads_to(queue, at) && round(at))
+    }
+
     /// Where a queue's dead letters go.
     pub(crate) fn grave(&self, queue: usize) -> Option<usize> {
         self.graves[queue]
@@ -306,6 +316,7 @@ impl History {
             Event::Offered { id, message } => {
                 if let Some(record) = self.messages.get_mut(&id) {
                     record.digest = digest(message);
+                    record.address = Address::of(message);
                 }
             }
             Event::Arrived { id, in_turn } => self.arrived(id, in_turn),
@@ -652,12 +663,16 @@ impl Place {
 
 /// Of everything in a message: exchange, routing key, properties and body.
 pub(crate) fn digest(message: &Message) -> u64 {
+    digest_bytes(message.bytes())
+}
+
+pub(crate) fn digest_bytes(bytes: &[u8]) -> u64 {
     let mixed = |sum: u64, bytes: &[u8]| {
         let mut word = [0; 8];
         word[..bytes.len()].copy_from_slice(bytes);
         (sum.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(0x517c_c1b7_2722_0a95)
     };
-    message.bytes().chunks(8).fold(message.bytes().len() as u64, mixed)
+    bytes.chunks(8).fold(bytes.len() as u64, mixed)
 }
 
 fn filler(id: u64, bytes: usize) -> impl Iterator<Item = u8> {

@@ -11,6 +11,7 @@
 //! | [`history`] | messages, their places in queues, transactions |
 //! | `line` | what is certainly ready in a queue, in order |
 //! | `credit` | what each consumer may still be sent |
+//! | `letters` | what dead letters say of their deaths |
 //! | `g01` ... | one guarantee each |
 
 mod asked;
@@ -29,6 +30,7 @@ mod g14_bounded;
 pub(crate) mod g15_progress;
 pub(crate) mod g17_corruption;
 pub mod history;
+mod letters;
 mod line;
 #[cfg(test)]
 mod testing;

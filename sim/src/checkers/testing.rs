@@ -3,8 +3,8 @@
 
 use super::{Delivery, Event, Handing, Ledger, Published, body};
 use crate::plan::{Kind, MS, Plan};
-use waystation_core::api::ConnId;
-use waystation_core::message::Message;
+use waystation_core::api::{ConnId, Name};
+use waystation_core::message::{Message, OwnedProperties, Table, Value};
 
 const HOLDER: u64 = 7;
 /// A channel that is open, and its connection, with a window of so many bytes.
@@ -13,6 +13,50 @@ pub(super) const CONN: ConnId = ConnId(1);
 pub(super) const WINDOW: u64 = 1000;
 /// Length of each body.
 pub(super) const BYTES: usize = 20;
+
+/// What a letter in queue 2 says of its only death.
+pub(super) struct Letter {
+    pub(super) queue: &'static str,
+    pub(super) reason: &'static str,
+    pub(super) count: i64,
+    pub(super) exchange: &'static str,
+    pub(super) first: &'static str,
+    pub(super) key: &'static str,
+}
+
+/// It expired in queue 1.
+pub(super) const LETTER: Letter = Letter {
+    queue: "q1",
+    reason: "expired",
+    count: 1,
+    exchange: "",
+    first: "q1",
+    key: "",
+};
+
+pub(super) fn letter(told: &Letter, body: &[u8]) -> Message {
+    let text = |name: &str, value: &str| (Name::from(name), Value::from(value));
+    let key = Value::Str(bytes::Bytes::from_static(told.key.as_bytes()));
+    let death = Table(vec![
+        (Name::from("count"), Value::I64(told.count)),
+        text("reason", told.reason),
+        text("queue", told.queue),
+        (Name::from("time"), Value::Timestamp(1)),
+        text("exchange", told.exchange),
+        (Name::from("routing-keys"), Value::Array(vec![key])),
+    ]);
+    let headers = Table(vec![
+        (Name::from("x-death"), Value::Array(vec![Value::Table(death)])),
+        text("x-first-death-exchange", told.exchange),
+        text("x-first-death-queue", told.first),
+        text("x-first-death-reason", told.reason),
+    ]);
+    let properties = OwnedProperties {
+        headers: Some(headers),
+        ..OwnedProperties::default()
+    };
+    Message::new("dlx", told.key.as_bytes(), &properties.to_vec(), body)
+}
 
 fn message(body: &[u8]) -> Message {
     Message::new("", b"", &[0, 0], body)
@@ -99,6 +143,10 @@ impl Story {
     }
 
     pub(super) fn deliver_body(&mut self, queue: usize, body: &[u8], redelivered: bool) {
+        if queue == 2 {
+            // What expires does so in its time.
+            self.wait_ms(50);
+        }
         self.begin_step();
         self.hand_over_body(queue, body, redelivered);
         self.tell(Event::StepOver);
@@ -110,7 +158,12 @@ impl Story {
     }
 
     fn hand_over_body(&mut self, queue: usize, body: &[u8], redelivered: bool) {
-        self.hand_over_message(queue, &message(body), redelivered);
+        let message = if queue == 2 {
+            letter(&LETTER, body)
+        } else {
+            message(body)
+        };
+        self.hand_over_message(queue, &message, redelivered);
     }
 
     pub(super) fn hand_over_message(&mut self, queue: usize, message: &Message, redelivered: bool) {
