@@ -3,6 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | what a seed draws: workload, faults, limits |
+//! | [`plan_file`] | a plan as a file |
 //! | [`knobs`] | sizes of the core, drawn for each seed |
 //! | [`disk`], `damage` | a disk of sectors that forgets what was not synced; bytes that are not what was written |
 //! | [`world`] | virtual time, the node, its disk, its clients |
@@ -29,6 +30,7 @@ pub mod kept;
 pub mod knobs;
 pub mod net;
 pub mod plan;
+pub mod plan_file;
 #[cfg(feature = "plants")]
 pub mod plants;
 pub mod shrink;

@@ -1,13 +1,18 @@
 //! `waystation-sim`: runs seeds, replays one, makes it small, and says what was covered.
 
+mod failing;
+
 use clap::{Parser, Subcommand};
+use failing::{Shown, Which};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use waystation_sim::campaign::{Campaign, Summary};
-use waystation_sim::timeline::{Recorder, text, view::View};
-use waystation_sim::{Plan, attempt, exhaustive, shrink, try_run};
+use waystation_sim::exhaustive;
 
 /// A violated guarantee, or a panic.
 const FAILED: u8 = 1;
+/// The command line, or a file that it names, is wrong.
+const USAGE: u8 = 2;
 /// The campaign was too weak to show anything.
 const VACUOUS: u8 = 3;
 
@@ -24,19 +29,24 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Runs one seed and tells what it did.
-    Run {
-        /// The seed.
-        seed: u64,
-    },
-    /// Runs one seed and tells every message, fault and answer.
+    Run(Which),
+    /// Runs one seed and tells messages, faults and answers around the failure, or all; as text, and as a picture.
     Replay {
-        /// The seed.
-        seed: u64,
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        shown: Shown,
     },
-    /// Looks for the smallest plan that still fails.
+    /// Looks for the smallest run that still fails in the same way, writes it as a plan and draws it.
     Shrink {
-        /// A seed that fails.
-        seed: u64,
+        #[command(flatten)]
+        which: Which,
+        /// Seconds at most.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The folder to write to.
+        #[arg(long, default_value = "target/sim")]
+        into: PathBuf,
     },
     /// Runs seeds on all processors.
     Campaign(Seeds),
@@ -95,9 +105,9 @@ struct Seeds {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { seed } => run(&Plan::draw(seed)),
-        Command::Replay { seed } => replay(&Plan::draw(seed)),
-        Command::Shrink { seed } => shrunk(seed),
+        Command::Run(which) => failing::run(&which),
+        Command::Replay { which, shown } => failing::replay(&which, &shown),
+        Command::Shrink { which, seconds, into } => failing::make_small(&which, seconds, &into),
         Command::Campaign(seeds) => campaign(&seeds, false),
         Command::Coverage(seeds) => campaign(&seeds, true),
         Command::Exhaustive { scripts, stride } => explore(scripts, stride),
@@ -112,52 +122,6 @@ fn main() -> ExitCode {
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-fn run(plan: &Plan) -> ExitCode {
-    match attempt(plan) {
-        Ok(report) => {
-            println!("{report:#?}");
-            ExitCode::SUCCESS
-        }
-        Err(what) => {
-            eprintln!("seed {}: {what}", plan.seed);
-            ExitCode::from(FAILED)
-        }
-    }
-}
-
-/// Tells all of a run, to standard output.
-fn replay(plan: &Plan) -> ExitCode {
-    let recorder = Recorder::on();
-    let result = try_run(plan, &recorder);
-    let timeline = recorder.timeline();
-    println!("{plan:#?}");
-    print!("{}", text::lines(&timeline, &View::whole(&timeline)));
-    match result {
-        Ok(report) => {
-            println!("{report:#?}");
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            eprintln!("seed {}: {failure}", plan.seed);
-            ExitCode::from(FAILED)
-        }
-    }
-}
-
-fn shrunk(seed: u64) -> ExitCode {
-    match shrink::shrink(&Plan::draw(seed), |what| eprintln!("{what}")) {
-        Some((plan, what)) => {
-            println!("seed {seed}, shrunk: {what}");
-            replay(&plan);
-            ExitCode::from(FAILED)
-        }
-        None => {
-            println!("seed {seed} does not fail");
-            ExitCode::SUCCESS
-        }
-    }
 }
 
 fn campaign(seeds: &Seeds, coverage: bool) -> ExitCode {

@@ -5,7 +5,10 @@
 //! | `words` | requests, replies and commands in a few words, with the messages that they are about |
 //! | [`view`] | which of it is worth showing |
 //! | [`text`] | a line for each |
+//! | [`picture`], [`html`] | lanes, time downwards, arrows between them, as SVG and as a page |
 
+pub mod html;
+pub mod picture;
 pub mod text;
 pub mod view;
 mod words;

@@ -1,6 +1,7 @@
 //! Seeds that once failed, determinism, and a crash after every step of a short script.
 
 use std::path::Path;
+use std::time::Duration;
 use waystation_sim::{Plan, attempt, exhaustive, run, shrink};
 
 /// The number in a file of `seeds/`, whose first line is `seed: N`.
@@ -56,5 +57,8 @@ fn a_crash_after_every_output_loses_nothing() {
 
 #[test]
 fn a_plan_that_passes_is_not_shrunk() {
-    assert_eq!(shrink::shrink(&exhaustive::script(2), |_| {}), None);
+    assert_eq!(
+        shrink::shrink(&exhaustive::script(2), Duration::from_secs(1), |_| {}),
+        None
+    );
 }
