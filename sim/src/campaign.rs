@@ -5,7 +5,7 @@ use crate::timeline::Recorder;
 use crate::trace::Trace;
 use crate::world::{Report, run_told};
 use serde_json::{Value, json};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 thread_local! {
+    /// This thread is in a run.
+    static RUNNING: Cell<bool> = const { Cell::new(false) };
     /// Where this thread's newest panic was, and its words.
     static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
 }
@@ -85,7 +87,10 @@ pub fn attempt(plan: &Plan) -> Result<Report, String> {
 /// The failure. It is also the last event that is told.
 pub fn try_run(plan: &Plan, recorder: &Recorder) -> Result<Report, Failure> {
     silence();
-    let failure = match std::panic::catch_unwind(AssertUnwindSafe(|| run_told(plan, recorder))) {
+    RUNNING.set(true);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| run_told(plan, recorder)));
+    RUNNING.set(false);
+    let failure = match result {
         Ok(Ok(report)) => return Ok(report),
         Ok(Err(violation)) => Failure {
             kind: violation.guarantee.to_owned(),
@@ -108,14 +113,17 @@ pub fn try_run(plan: &Plan, recorder: &Recorder) -> Result<Report, Failure> {
     Err(failure)
 }
 
-/// Panics are kept, not printed: a failing seed is told of once, with its replay.
+/// Panics of runs are kept, not printed: a failing seed is told of once, with its replay.
 fn silence() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
-            let place = info
-                .location()
-                .map_or(String::new(), |at| format!("{}:{}", at.file(), at.line()));
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if !RUNNING.get() {
+                return others(info);
+            }
+            let at = info.location();
+            let place = at.map_or(String::new(), |at| format!("{}:{}", at.file(), at.line()));
             PANIC.with_borrow_mut(|words| *words = Some((place, info.to_string().replace('\n', " "))));
         }));
     });

@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use waystation_core::api::{ChannelRequest, Request};
 
 /// A kind of fault whose single strikes are numbered, from 0 on, in the order in which they are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,20 +44,4 @@ impl Kept {
     pub fn fault(&self, fault: Fault, number: u64) -> bool {
         self.faults.get(&fault).is_some_and(|numbers| numbers.contains(&number))
     }
-}
-
-/// Whether a client goes on as before if this request never leaves it: it waits for no answer, and nothing that the
-/// account takes for granted depends on it.
-#[must_use]
-pub const fn can_be_left_out(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Channel {
-            request: ChannelRequest::Publish { .. }
-                | ChannelRequest::Settle { .. }
-                | ChannelRequest::Consume { .. }
-                | ChannelRequest::Qos { .. },
-            ..
-        }
-    )
 }

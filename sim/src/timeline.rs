@@ -13,7 +13,7 @@ pub mod text;
 pub mod view;
 mod words;
 
-use crate::kept::{Fault, can_be_left_out};
+use crate::kept::Fault;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use waystation_core::api::{ConnId, Reply, Request};
@@ -126,6 +126,8 @@ pub enum Mark {
     DiskError,
     /// A write takes seconds.
     Stall,
+    /// A connection broke.
+    Lost,
     /// Faults stop, and everybody leaves.
     Heal,
     /// A guarantee was broken, or the core panicked.
@@ -202,21 +204,37 @@ impl Timeline {
         }
     }
 
+    /// A connection broke.
+    pub(crate) fn lost(&mut self, conn: ConnId, now: u64) {
+        let lane = self.lane_of(conn);
+        self.mark(now, lane, Mark::Lost, format!("connection {} broke", conn.0));
+    }
+
     /// Something that takes no time.
     pub(crate) fn mark(&mut self, at: u64, lane: usize, mark: Mark, text: String) {
         let messages = view::messages_named(&text);
         self.begin(None, at, lane, What::Mark(mark), vec![Part { text, messages }]);
     }
 
-    /// A client did something in a turn.
-    pub(crate) fn turn<'a>(&mut self, client: usize, turn: u64, requests: impl Iterator<Item = &'a Request>) {
-        let droppable = requests.filter(|request| can_be_left_out(request)).count();
-        self.turns.push((client, turn, droppable));
+    /// A client did something in a turn; so many of its requests can be left out.
+    pub(crate) fn turn(&mut self, client: usize, turn: u64, optional: usize) {
+        self.turns.push((client, turn, optional));
     }
 
     /// A fault struck.
     pub(crate) fn struck(&mut self, fault: Fault, number: u64) {
         self.faults.push((fault, number));
+    }
+
+    /// Whether an event that never ended was cut off: something broke after it began. Others were under way at the end.
+    #[must_use]
+    pub fn is_cut_off(&self, event: &Event) -> bool {
+        let breaks = |mark| matches!(mark, Mark::Crash | Mark::Halt | Mark::Lost);
+        let later = self.events.iter().filter(|other| other.moment > event.moment);
+        event.what.end().is_none()
+            && later
+                .into_iter()
+                .any(|other| matches!(other.what, What::Mark(mark) if breaks(mark)))
     }
 
     /// The newest virtual time told.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::time::Duration;
-use waystation_sim::{Plan, attempt, exhaustive, run, shrink};
+use waystation_sim::kept::Kept;
+use waystation_sim::timeline::Recorder;
+use waystation_sim::{Plan, attempt, exhaustive, plan_file, run, shrink, try_run};
 
 /// The number in a file of `seeds/`, whose first line is `seed: N`.
 fn kept_seeds() -> Vec<(String, u64)> {
@@ -61,4 +63,46 @@ fn a_plan_that_passes_is_not_shrunk() {
         shrink::shrink(&exhaustive::script(2), Duration::from_secs(1), |_| {}),
         None
     );
+}
+
+/// The shrinker leaves out what can be left out: what is not broken must not be broken by that.
+#[test]
+fn leaving_out_turns_faults_and_requests_breaks_nothing() {
+    let mut left_out = 0;
+    for seed in 1..=40 {
+        let recorder = Recorder::on();
+        let whole = Plan::draw(seed);
+        try_run(&whole, &recorder).expect("it passes");
+        let timeline = recorder.timeline();
+        for round in 0..3 {
+            // Any half of each will do, so long as it is another one each time.
+            let half = |number: u64| (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (40 + round) & 1) == 1;
+            let mut kept = Kept::default();
+            for (client, turn, requests) in &timeline.turns {
+                if half(seed << 32 | (*client as u64) << 16 | *turn) {
+                    kept.turns.entry(*client).or_default().insert(*turn);
+                }
+                kept.without.extend(
+                    (0..*requests)
+                        .filter(|place| half(turn << 8 ^ *place as u64))
+                        .map(|place| (*client, *turn, place)),
+                );
+            }
+            for (fault, number) in timeline.faults.iter().filter(|(_, number)| half(seed << 8 | number)) {
+                kept.faults.entry(*fault).or_default().insert(*number);
+            }
+            left_out += kept.without.len();
+            let plan = Plan {
+                kept: Some(kept),
+                ..whole.clone()
+            };
+            if let Err(failure) = try_run(&plan, &Recorder::default()) {
+                panic!(
+                    "seed {seed}, round {round}: {failure}\n{}",
+                    plan_file::text(&plan, "", None)
+                );
+            }
+        }
+    }
+    assert!(left_out > 1000, "{left_out}");
 }

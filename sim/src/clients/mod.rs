@@ -170,6 +170,24 @@ impl Clients {
         (0..self.links.len()).map(name).collect()
     }
 
+    /// Whether a client goes on as before if this request never leaves it: it waits for no answer, and nothing that the
+    /// account takes for granted depends on it. A transaction is all or nothing, and so are its publishes; a visitor's
+    /// queue goes with its consumer.
+    pub(crate) fn is_optional(&self, client: usize, request: &Request) -> bool {
+        let Request::Channel { request, .. } = request else {
+            return false;
+        };
+        let role = self.clients[client].role;
+        match request {
+            ChannelRequest::Publish { .. } => matches!(role, Role::Publisher | Role::Churner),
+            ChannelRequest::Settle { .. } => matches!(role, Role::Consumer | Role::Committer | Role::Meddler),
+            ChannelRequest::Consume { .. } | ChannelRequest::Qos { .. } => {
+                matches!(role, Role::Consumer | Role::Committer)
+            }
+            _ => false,
+        }
+    }
+
     /// The place of a connection, as long as it lives.
     pub(crate) fn lane_of(&self, conn: ConnId) -> Option<usize> {
         self.links.iter().position(|link| link.conn == Some(conn))

@@ -27,6 +27,21 @@ pub(super) fn candidates(plan: &Plan) -> Vec<(String, Plan)> {
         ("nothing unroutable".into(), Box::new(|plan| plan.unroutable = 0)),
         ("no crowd".into(), Box::new(|plan| plan.crowd = 0)),
         (
+            "everybody makes core requests".into(),
+            Box::new(|plan| plan.wires.share = 0),
+        ),
+        ("no foes".into(), Box::new(|plan| plan.wires.foes = 0)),
+        ("nobody is refused".into(), Box::new(|plan| plan.wires.refused = 0)),
+        ("no resets".into(), Box::new(|plan| plan.wires.resets = 0)),
+        ("no silences".into(), Box::new(|plan| plan.wires.silences = 0)),
+        (
+            "no stalls of the network".into(),
+            Box::new(|plan| plan.wires.stalls = 0),
+        ),
+        ("no slow connections".into(), Box::new(|plan| plan.wires.slow = 0)),
+        ("no slow readers".into(), Box::new(|plan| plan.wires.sluggish = 0)),
+        ("nobody is hasty".into(), Box::new(|plan| plan.wires.hasty = 0)),
+        (
             "small bodies".into(),
             Box::new(|plan| plan.body_max = plan.body_max.min(16)),
         ),

@@ -4,19 +4,19 @@
 
 use super::text::millis;
 use super::view::{Phase, Row, View};
-use super::{Event, Mark, Timeline, What};
+use super::{Event, Mark, Moment, Timeline, What};
 use std::fmt::Write;
 
 /// Width of the times, of a lane, and of the words, in pixels.
 const TIMES: f64 = 84.0;
 const LANE: f64 = 96.0;
-const WORDS: f64 = 760.0;
+const WORDS: f64 = 820.0;
 /// Height of the lanes' names, of a line of words, and above the first row.
 const HEAD: f64 = 64.0;
 const LINE: f64 = 15.0;
 const TOP: f64 = 12.0;
 /// Characters of words in a line.
-const CHARACTERS: usize = 118;
+const CHARACTERS: usize = 112;
 
 /// What is drawn, with a place for each row.
 struct Picture<'a> {
@@ -216,6 +216,12 @@ impl<'a> Picture<'a> {
         row.map_or_else(|| self.place_of(event.at), |row| self.places[row])
     }
 
+    /// Where an event's end has its row, or where its time is.
+    fn place_of_end(&self, (moment, at): Moment) -> f64 {
+        let row = self.view.rows.iter().position(|row| row.moment == moment);
+        row.map_or_else(|| self.place_of(at), |row| self.places[row])
+    }
+
     fn draw_skipped(&mut self, number: usize) {
         let skipped = self.view.skipped[number];
         if skipped == 0 {
@@ -271,7 +277,7 @@ impl<'a> Picture<'a> {
                 let other = self.lane(to);
                 let leaves = row.phase == Phase::Begin;
                 let (from, till) = match arrived {
-                    Some((_, at)) if leaves => (y, self.place_of(at).max(y)),
+                    Some(end) if leaves => (y, self.place_of_end(end).max(y)),
                     Some(_) => (self.place_of(event.at).min(y), y),
                     // On its way when its end of the connection died.
                     None => (y, y + LINE / 2.0),
@@ -281,14 +287,14 @@ impl<'a> Picture<'a> {
                 } else {
                     own + (other - own) * 0.6
                 };
-                let class = if arrived.is_some() { "" } else { "lost" };
+                let class = if self.timeline.is_cut_off(event) { "lost" } else { "" };
                 (class, arrow((own, from), (end, till), arrived.is_some()))
             }
             What::Work { ended } if row.phase == Phase::Begin => {
-                let till = ended.map_or(y + LINE, |(_, at)| self.place_of(at).max(y + 4.0));
+                let till = ended.map_or(y + LINE, |end| self.place_of_end(end).max(y + 4.0));
                 let words = event.parts.first().map_or("", |part| part.text.as_str());
                 let kind = match ended {
-                    None if !words.starts_with("delete") => "unended",
+                    None if !words.starts_with("delete") && self.timeline.is_cut_off(event) => "unended",
                     _ if words.starts_with("read") => "read",
                     _ if words.contains(" and sync") => "sync",
                     _ if words.starts_with("write") => "",
@@ -325,7 +331,7 @@ impl<'a> Picture<'a> {
         );
         match mark {
             Mark::Crash | Mark::Halt => ("bad", across + &cross),
-            Mark::Damage | Mark::DiskError | Mark::Stall => ("bad", cross),
+            Mark::Damage | Mark::DiskError | Mark::Stall | Mark::Lost => ("bad", cross),
             Mark::Start | Mark::Ready => ("good", String::new()),
             Mark::Heal => ("good", across),
             Mark::Failure => {

@@ -44,22 +44,34 @@ fn told<'a>(timeline: &'a Timeline, event: &Event, row: &Row) -> (&'a str, &'sta
         What::Travel { to, arrived } if own == "node" => {
             let note = match arrived {
                 Some((_, at)) => format!("   [arrives at {}]", millis(at)),
-                None => "   [never arrives]".into(),
+                None => unended(timeline, event),
             };
             (timeline.lanes[to].as_str(), "<-", note)
         }
         What::Travel { arrived: Some(_), .. } => (own, "->", format!("   [sent at {}]", millis(event.at))),
-        What::Travel { .. } => (own, "-x", "   [never arrives]".into()),
+        What::Travel { .. } => (own, "-x", unended(timeline, event)),
         What::Work { ended } => match (row.phase, ended) {
             (Phase::End, _) => (own, "==", "   [done]".into()),
             (Phase::Begin, Some((_, at))) => (own, "..", format!("   [until {}]", millis(at))),
             (Phase::Begin, None) => (own, "..", String::new()),
         },
-        What::Mark(Mark::Crash | Mark::Halt | Mark::Damage | Mark::DiskError) => (own, "**", String::new()),
+        What::Mark(Mark::Crash | Mark::Halt | Mark::Damage | Mark::DiskError | Mark::Lost) => {
+            (own, "**", String::new())
+        }
         What::Mark(Mark::Failure) => ("FAILED", "!!", String::new()),
         What::Mark(_) => (own, "--", String::new()),
     };
     (lane, way, note)
+}
+
+fn unended(timeline: &Timeline, event: &Event) -> String {
+    let cut = timeline.is_cut_off(event);
+    (if cut {
+        "   [never arrives]"
+    } else {
+        "   [under way at the end]"
+    })
+    .to_owned()
 }
 
 fn shortened(name: &str, width: usize) -> String {

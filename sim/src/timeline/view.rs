@@ -44,13 +44,18 @@ pub struct View {
     pub skipped: Vec<usize>,
     /// The messages that it is about.
     pub messages: Vec<u64>,
+    /// Nothing is left out.
+    pub whole: bool,
 }
 
 impl View {
     /// Everything.
     #[must_use]
     pub fn whole(timeline: &Timeline) -> Self {
-        Self::of(timeline, |_| true)
+        Self {
+            whole: true,
+            ..Self::of(timeline, |_| true)
+        }
     }
 
     /// What concerns these messages, and what the node did; the messages that the failure names if none are given.
@@ -66,12 +71,12 @@ impl View {
             .len()
             .saturating_sub(if named.is_empty() { BEFORE_UNNAMED } else { BEFORE });
         if rows.len() <= WHOLE {
-            return Self::whole(timeline).about(named);
+            return Self::of(timeline, |_| true).about(named);
         }
         let late = rows.get(last).map_or(0, |row| row.moment);
         let wanted = |row: &Row| {
             let event = &timeline.events[row.event];
-            let node = matches!(event.what, What::Mark(mark) if mark != Mark::Stall);
+            let node = matches!(event.what, What::Mark(mark) if !matches!(mark, Mark::Stall | Mark::Lost));
             let about = |part: &Part| part.messages.iter().any(|id| named.contains(id));
             node || row.moment >= late || event.parts.iter().any(about)
         };
@@ -108,14 +113,11 @@ impl View {
     #[must_use]
     pub fn parts<'a>(&self, parts: &'a [Part]) -> (Vec<&'a Part>, usize) {
         /// So many parts are shown of an event that is not about the messages.
-        const PARTS: usize = 3;
+        const PARTS: usize = 4;
         let about = |part: &&Part| part.messages.iter().any(|id| self.messages.contains(id));
         let mut shown: Vec<&Part> = parts.iter().filter(about).collect();
         if shown.is_empty() {
-            shown = parts
-                .iter()
-                .take(if self.messages.is_empty() { usize::MAX } else { PARTS })
-                .collect();
+            shown = parts.iter().take(if self.whole { usize::MAX } else { PARTS }).collect();
         }
         let hidden = parts.len() - shown.len();
         (shown, hidden)

@@ -320,7 +320,15 @@ fn answered(reply: &ChannelReply) -> String {
         ChannelReply::TxRolledBack => "rolled back".into(),
         ChannelReply::ConfirmSelected => "in confirm mode".into(),
         ChannelReply::Empty => "nothing to get".into(),
-        other => format!("{other:?}").to_lowercase(),
+        ChannelReply::Opened => "channel is open".into(),
+        ChannelReply::Closed => "channel is closed".into(),
+        ChannelReply::ExchangeDeclared => "exchange is declared".into(),
+        ChannelReply::ExchangeDeleted => "exchange is deleted".into(),
+        ChannelReply::Bound { .. } => "bound".into(),
+        ChannelReply::Unbound { .. } => "unbound".into(),
+        ChannelReply::QosSet => "prefetch is set".into(),
+        // Told elsewhere.
+        other => format!("{other:?}"),
     }
 }
 

@@ -42,6 +42,13 @@ impl World {
         }
     }
 
+    /// A connection broke.
+    pub(super) fn tell_lost(&self, conn: ConnId) {
+        if let Some(mut timeline) = self.recorder.open() {
+            timeline.lost(conn, self.now);
+        }
+    }
+
     /// Requests are about to be scheduled.
     pub(super) fn tell_request(&self, conn: ConnId, requests: &[Request]) {
         let Some(mut timeline) = self.recorder.open() else {

@@ -2,8 +2,9 @@
 
 use super::{Happening, World};
 use crate::clients::Act;
-use crate::kept::{Fault, can_be_left_out};
+use crate::kept::Fault;
 use rand::RngExt;
+use waystation_core::api::Request;
 
 impl World {
     /// A client's turn, with draws of its own.
@@ -32,6 +33,8 @@ impl World {
 
     /// Drops the requests that the plan leaves out of a turn.
     fn leave_out(&mut self, client: usize, turn: u64, acts: &mut [Act]) {
+        let clients = &self.clients;
+        let numbered = |request: &Request| clients.is_optional(client, request);
         let sent = || {
             acts.iter().filter_map(|act| match act {
                 Act::Send { requests, .. } => Some(requests),
@@ -41,7 +44,11 @@ impl World {
         if let Some(mut timeline) = self.recorder.open()
             && sent().next().is_some()
         {
-            timeline.turn(client, turn, sent().flatten());
+            timeline.turn(
+                client,
+                turn,
+                sent().flatten().filter(|request| numbered(request)).count(),
+            );
         }
         let Some(kept) = self.plan.kept.as_ref().filter(|kept| !kept.without.is_empty()) else {
             return;
@@ -50,7 +57,7 @@ impl World {
         for act in acts {
             let Act::Send { requests, .. } = act else { continue };
             requests.retain(|request| {
-                let numbered = can_be_left_out(request);
+                let numbered = numbered(request);
                 place += usize::from(numbered);
                 !numbered || !kept.without.contains(&(client, turn, place - 1))
             });

@@ -50,7 +50,10 @@ impl World {
                     let acts = self.clients.hear(conn, replies);
                     self.perform(acts);
                 }
-                Effect::Lost { conn } => self.clients.lost(conn),
+                Effect::Lost { conn } => {
+                    self.tell_lost(conn);
+                    self.clients.lost(conn);
+                }
                 Effect::Wake { conn, at } => {
                     let delay = at.saturating_sub(self.now).max(1);
                     self.at(delay, Happening::Net { conn, life });
