@@ -324,6 +324,7 @@ impl Node {
         if let State::Running(running) = &self.state {
             running.frontend.check();
             running.shard.check();
+            running.check();
         }
     }
 
@@ -461,6 +462,20 @@ impl Running {
             Some(queue) => self.frontend.administer(id, queue, delete),
             None => self.frontend.tell_admin(id, AdminReply::NotFound),
         }
+    }
+
+    /// What the shard counts as held is held by the channels, and the other way round.
+    fn check(&self) {
+        let there = |(queue, _): &(crate::catalog::QueueId, u64)| self.shard.has_queue(*queue);
+        let held: Vec<_> = self.frontend.held().filter(there).collect();
+        let set: std::collections::BTreeSet<_> = held.iter().copied().collect();
+        assert_eq!(set.len(), held.len(), "a message is held once");
+        assert_eq!(set, self.shard.unsettled(), "channels hold what is unsettled");
+        assert_eq!(
+            self.frontend.catalog.counts(),
+            self.shard.catalog.counts(),
+            "copies of the catalog agree"
+        );
     }
 
     /// Why the node halts, if it does.

@@ -190,6 +190,12 @@ impl Deliveries {
         }
     }
 
+    /// What is held: queue and place in it.
+    pub(super) fn held(&self) -> impl Iterator<Item = (QueueId, Sequence)> {
+        let held = self.held.iter().filter(|(_, held)| *held);
+        held.map(|(one, _)| (one.queue, one.sequence))
+    }
+
     fn forget_settled(&mut self) {
         while self.held.front().is_some_and(|(_, held)| !held) {
             self.held.pop_front();

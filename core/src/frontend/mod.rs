@@ -209,6 +209,15 @@ impl Frontend {
         });
     }
 
+    /// Deliveries that its channels hold, those settled in an open transaction included.
+    pub(crate) fn held(&self) -> impl Iterator<Item = (QueueId, u64)> {
+        self.channels.values().flat_map(|channel| {
+            let settles = channel.transaction.iter().flat_map(|open| &open.settles);
+            let pledged = settles.map(|(one, _)| (one.queue, one.sequence));
+            channel.deliveries.held().chain(pledged)
+        })
+    }
+
     /// Panics on a broken invariant.
     pub(crate) fn check(&self) {
         self.catalog.check();

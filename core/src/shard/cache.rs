@@ -75,6 +75,17 @@ impl Cache {
         self.order.retain(|(queue, sequence)| cached(*queue, *sequence));
     }
 
+    /// Panics unless it counts these messages, by their lengths: those that may go, and those that must stay.
+    pub(super) fn check(&self, kept: &[u32], pinned: &[u32]) {
+        let sum = |bytes: &[u32]| bytes.iter().map(|bytes| cost(*bytes)).sum::<u64>();
+        assert_eq!(
+            (self.cached, self.bytes),
+            (kept.len(), sum(kept)),
+            "cached messages are counted"
+        );
+        assert_eq!(self.pinned_bytes, sum(pinned), "pinned messages are counted");
+    }
+
     /// Bytes of all messages in memory.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes + self.pinned_bytes

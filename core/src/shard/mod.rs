@@ -17,10 +17,12 @@
 //! | `dead_letter` | where a message goes that died |
 //! | `checkpoint` | the index goes to the log, so that a restart reads the tail only |
 //! | `space`, `compact` | live bytes per segment; dead segments are freed, mostly dead ones copied |
+//! | `check` | invariants, for tests and the simulator |
 //! | `recover` | a shard from what the log holds |
 
 mod apply;
 mod cache;
+mod check;
 mod checkpoint;
 mod compact;
 mod dead_letter;
@@ -392,48 +394,6 @@ impl Shard {
 
     pub(crate) fn space(&self) -> (u64, u64) {
         self.space.totals()
-    }
-
-    /// Panics on a broken invariant.
-    pub(crate) fn check(&self) {
-        self.catalog.check();
-        assert_eq!(
-            self.catalog.queues().count(),
-            self.queues.len(),
-            "each definition has a queue"
-        );
-        for queue in self.queues.values() {
-            queue.check();
-            for consumer in &queue.consumers {
-                assert_eq!(
-                    self.consumers[consumer].spec.queue, queue.id,
-                    "a queue's consumers are its own"
-                );
-            }
-        }
-        for (id, consumer) in &self.consumers {
-            let queue = &self.queues[&consumer.spec.queue];
-            let held = queue
-                .unsettled
-                .values()
-                .filter(|holder| **holder == queue::Holder::Consumer(*id))
-                .count();
-            assert_eq!(held, consumer.unsettled as usize, "a consumer counts what it holds");
-            assert!(consumer.unsettled <= consumer.spec.max, "prefetch is kept");
-        }
-        for (id, group) in &self.groups {
-            let held: u32 = group
-                .consumers
-                .iter()
-                .filter_map(|id| self.consumers.get(id))
-                .map(|one| one.unsettled)
-                .sum();
-            assert_eq!(
-                held, group.unsettled,
-                "a channel counts what its consumers hold: {id:?}"
-            );
-        }
-        self.check_space();
     }
 
     fn output(&mut self, output: Output) {

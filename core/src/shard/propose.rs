@@ -108,6 +108,30 @@ impl Batch {
         self.rejection_next
     }
 
+    /// Commands that are proposed and not applied, in order; gathered settlements that are not written are beside them.
+    pub(super) fn commands(&self) -> impl Iterator<Item = &Command> {
+        let flying = self.flying.iter().flat_map(|flight| &flight.commands);
+        let flying = flying.map(|(proposal, _)| &proposal.command);
+        flying.chain(self.open.iter().map(|proposal| &proposal.command))
+    }
+
+    pub(super) fn gathered(&self) -> impl Iterator<Item = &Settle> {
+        self.settles.values()
+    }
+
+    /// Panics on a broken invariant.
+    pub(super) fn check(&self) {
+        let open: u64 = self.open.iter().map(|proposal| proposal.bytes).sum();
+        assert_eq!(open, self.open_bytes, "open proposals are counted");
+        // A flight is counted whole until its last command is applied.
+        let flying: u64 = self.flying.iter().map(|flight| flight.bytes).sum();
+        assert_eq!(flying, self.flying_bytes, "proposals on their way are counted");
+        assert!(
+            self.applied.commands <= self.proposed.commands && self.applied.writes <= self.proposed.writes,
+            "what is applied was proposed"
+        );
+    }
+
     fn is_open_empty(&self) -> bool {
         self.open.is_empty() && self.settles.is_empty()
     }

@@ -273,9 +273,11 @@ impl Queue {
             || self.dying.iter().any(|dying| span.contains(&dying.sequence))
     }
 
-    /// Panics on a broken invariant.
-    pub(crate) fn check(&self) {
+    /// Panics on a broken invariant. `leaving` are ranges of messages that are on their way out.
+    pub(crate) fn check(&self, leaving: &[(Sequence, Sequence)]) {
         self.index.check();
+        self.check_ready();
+        self.check_places(leaving);
         assert!(
             self.ready + self.unsettled.len() as u64 <= self.index.live(),
             "ready and unsettled messages are live"
@@ -296,6 +298,56 @@ impl Queue {
                 self.index.slot(*sequence).is_some_and(|slot| slot.live),
                 "unsettled messages are live"
             );
+        }
+    }
+
+    /// Ready are what returned and whatever is live from the cursor on.
+    fn check_ready(&self) {
+        let (mut ready, mut bytes) = (0, 0);
+        for sequence in &self.returned {
+            let slot = self.index.slot(*sequence).filter(|slot| slot.live);
+            let slot = slot.expect("a returned message is live, and its page in memory");
+            (ready, bytes) = (ready + 1, bytes + u64::from(slot.body_bytes));
+        }
+        let near = super::index::page_of(self.cursor);
+        for (number, page) in self.index.pages().range(near..) {
+            let first = number * knob::page_slots() as u64;
+            if first >= self.cursor {
+                (ready, bytes) = (ready + u64::from(page.live), bytes + page.body_bytes);
+                continue;
+            }
+            let Some(slots) = &page.slots else { return };
+            let behind = slots.iter().skip((self.cursor - first) as usize);
+            for slot in behind.filter(|slot| slot.live) {
+                (ready, bytes) = (ready + 1, bytes + u64::from(slot.body_bytes));
+            }
+        }
+        assert_eq!(
+            (ready, bytes),
+            (self.ready, self.ready_bytes),
+            "ready messages and their bytes are counted"
+        );
+    }
+
+    /// Each live message is ready, held, on its way to the dead-letter exchange, or on its way out.
+    fn check_places(&self, leaving: &[(Sequence, Sequence)]) {
+        let dying: BTreeSet<Sequence> = self.dying.iter().map(|dying| dying.sequence).collect();
+        assert_eq!(dying.len(), self.dying.len(), "a message dies once");
+        for (number, page) in self.index.pages() {
+            let first = number * knob::page_slots() as u64;
+            let slots = page.slots.iter().flatten().enumerate();
+            for (at, _) in slots.filter(|(_, slot)| slot.live) {
+                let sequence = first + at as u64;
+                let ready = sequence >= self.cursor || self.returned.contains(&sequence);
+                let held = self.unsettled.contains_key(&sequence);
+                let dies = dying.contains(&sequence);
+                let places = u8::from(ready) + u8::from(held) + u8::from(dies);
+                let leaves = || leaving.iter().any(|(first, last)| (*first..=*last).contains(&sequence));
+                assert!(
+                    places == 1 || (places == 0 && leaves()),
+                    "message {sequence} is in one place: ready {ready}, held {held}, dying {dies}"
+                );
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod confirms;
 mod consuming;
 mod dead_letters;
 mod limits;
+mod model;
 mod queues;
 mod restart;
 mod storage;

@@ -117,7 +117,7 @@ proptest! {
                     seen.extend(ready.iter().copied());
                 }
             }
-            queue.check();
+            queue.check(&[]);
             prop_assert_eq!(head(&mut queue), ready.first().copied());
             prop_assert_eq!((queue.ready, queue.ready_bytes), (ready.len() as u64, ready.len() as u64 * 3));
             prop_assert_eq!(queue.index.live(), (ready.len() + held.len()) as u64);
