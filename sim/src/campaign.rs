@@ -241,7 +241,7 @@ impl Summary {
     #[must_use]
     pub fn vacuous(&self) -> Option<String> {
         let seeds = self.seeds;
-        let floors: [(&'static str, u64); 12] = [
+        let floors = [
             ("confirmed", seeds * 20),
             ("delivered", seeds * 20),
             ("redelivered", seeds),
@@ -252,10 +252,24 @@ impl Summary {
             ("settled durably", seeds),
             ("order checks", seeds * 10),
             ("count checks", seeds),
+            ("refused", seeds),
+            ("purges", seeds),
+            ("duplicated", seeds / 4),
+            ("recovered", seeds),
+            ("queues seen gone", seeds / 4),
+            ("crashes in recovery", seeds / 4),
+            ("sectors lost", seeds / 8),
             ("damaged", seeds / 50),
+            ("damage found", seeds / 50),
             ("disk errors", seeds / 50),
+            ("byte connections", seeds),
+            ("resets", seeds / 10),
+            ("silences", seeds / 100),
+            ("network stalls", seeds / 100),
+            ("slow connections", seeds / 10),
+            ("attacks answered", seeds / 2),
         ];
-        let few = |(name, floor): &(&'static str, u64)| self.total(name) < *floor;
+        let few = |(name, floor): &(&str, u64)| self.total(name) < *floor;
         let first = floors.into_iter().find(few).filter(|_| seeds >= 100);
         first.map(|(name, floor)| format!("{} {name}, where {seeds} seeds should give {floor}", self.total(name)))
     }

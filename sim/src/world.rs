@@ -24,6 +24,8 @@ use waystation_core::{Machine, Now, Time, Wall};
 
 /// Wall time at the start of each run.
 const WALL_START_MS: u64 = 1_700_000_000_000;
+/// Events between two looks at the node's invariants.
+const CHECK_EVERY: u64 = 32;
 /// A stalled write.
 const STALL: u64 = 3_000 * MS;
 /// Segments on disk beyond which dead ones are not freed (G14).
@@ -61,7 +63,7 @@ pub struct Report {
 impl Report {
     /// Its counts by name, for sums.
     #[must_use]
-    pub const fn counts(&self) -> [(&'static str, u64); 35] {
+    pub const fn counts(&self) -> [(&'static str, u64); 39] {
         let Self { ledger, disk, net, .. } = self;
         [
             ("steps", self.steps),
@@ -87,6 +89,10 @@ impl Report {
             ("order checks", ledger.order_checks),
             ("count checks", ledger.count_checks),
             ("queues seen gone", ledger.gone_queues),
+            ("lost", ledger.lost),
+            ("duplicated", ledger.duplicated),
+            ("unexpected", ledger.unexpected),
+            ("recovered", ledger.recovered),
             ("syncs", disk.syncs),
             ("sectors lost", disk.lost),
             ("byte connections", net.connections),
@@ -171,6 +177,8 @@ pub(crate) struct World {
     report: Report,
     trace: Trace,
     ticking: Option<u64>,
+    /// The event after which the node was checked.
+    checked: u64,
     /// Turns that each client had.
     turns: Vec<u64>,
     /// Faults of each kind that were due.
@@ -212,12 +220,14 @@ pub fn run_told(plan: &Plan, recorder: &Recorder) -> Result<Report, Violation> {
     world.schedule_error();
     while world.ledger.violation().is_none() && !world.clients.is_done() {
         if !world.step() {
-            let what = "nothing is left to happen, and clients still wait";
-            world.ledger.fail("G15", what.into());
+            let what = format!(
+                "nothing is left to happen, and clients still wait: {}",
+                world.waits_for()
+            );
+            world.ledger.fail("G15", what);
         }
         if g15_progress::is_stuck(world.now, plan.length, world.report.steps) {
-            let waiting = format!("{}; {}", world.clients.waiting(), world.net.waiting());
-            let what = g15_progress::stuck(&waiting);
+            let what = g15_progress::stuck(&world.waits_for());
             world.ledger.fail("G15", what);
         }
     }
@@ -266,6 +276,7 @@ impl World {
             report: Report::default(),
             trace: Trace::default(),
             ticking: None,
+            checked: 0,
             turns: Vec::new(),
             due: BTreeMap::new(),
             crashes_planned: 0,
@@ -291,6 +302,14 @@ impl World {
         self.ready = false;
         self.outputs = 0;
         self.drain();
+    }
+
+    /// What the run waits for, in words.
+    fn waits_for(&self) -> String {
+        let of_disk = |one: &&Happening| matches!(one, Happening::Finish { .. } | Happening::Loaded { .. });
+        let disk = self.waiting.values().filter(of_disk).count();
+        let node = g15_progress::waits_for(self.node.as_ref(), self.ready, disk);
+        format!("{node}; {}; {}", self.clients.waiting(), self.net.waiting())
     }
 
     fn clock(&self) -> Now {
@@ -429,7 +448,9 @@ impl World {
         }
         self.ledger.step_over();
         let Some(node) = &mut self.node else { return };
-        if self.report.steps.is_multiple_of(32) {
+        // It looks at every message: the more there are, the rarer.
+        if self.report.steps >= self.checked + CHECK_EVERY.max(self.ledger.unsettled() as u64 / 32) {
+            self.checked = self.report.steps;
             node.check();
         }
         if let Some(deadline) = node.deadline()

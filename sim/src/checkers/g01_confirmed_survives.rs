@@ -1,6 +1,6 @@
 //! G1, durable confirm: what was confirmed comes out of every queue that it went to; each publish is confirmed once.
 
-use super::history::{Answer, History, Record};
+use super::history::{Answer, History, Place, Record};
 use super::{Event, Verdicts};
 use crate::plan::Kind;
 
@@ -19,9 +19,14 @@ impl super::Checker for Checker {
                 verdicts.fail("G1", format!("publish {tag} was confirmed twice, or never made"));
             }
             Event::Drained => {
-                if let Some((guarantee, what)) = missing(history) {
+                let lost = missing(history);
+                verdicts.counters.lost += lost.len() as u64;
+                if let Some((guarantee, what)) = lost.into_iter().next() {
                     verdicts.fail(guarantee, what);
                 }
+                let unknown = |record: &Record| record.answer == Answer::None && record.was_delivered();
+                let recovered = history.messages().filter(|(_, record)| unknown(record));
+                verdicts.counters.recovered += recovered.count() as u64;
             }
             _ => {}
         }
@@ -41,26 +46,33 @@ fn confirm(history: &History, id: u64, ok: bool) -> Option<String> {
     (!ok && !refusable).then(|| format!("message {id} was refused, but none of its queues refuses"))
 }
 
-/// A message that was confirmed, or whose transaction happened, and that is still in a queue that was emptied.
-fn missing(history: &History) -> Option<(&'static str, String)> {
+/// Messages that were confirmed, whose transaction happened, or that came out once and were returned, and that are not
+/// where they must be: queues that were emptied never gave them.
+fn missing(history: &History) -> Vec<(&'static str, String)> {
+    let mut lost = Vec::new();
     for (id, record) in history.messages() {
         let transaction = record.published.transaction.and_then(|id| history.transaction(id));
         let happened = transaction.is_some_and(|transaction| transaction.happened);
-        if !matches!(record.answer, Answer::Confirmed { .. }) && !happened {
-            continue;
-        }
+        let confirmed = matches!(record.answer, Answer::Confirmed { .. }) || happened;
         for queue in &record.published.queues {
+            if !confirmed && !record.place(*queue).is_some_and(Place::was_delivered) {
+                continue;
+            }
             let kind = history.kinds[*queue];
             let quiet = record.quietly || transaction.is_some();
             let refusable = quiet && matches!(kind, Kind::Refusing { .. });
             if !refusable && kind != Kind::Transient && !came_out(history, *queue, record) {
-                let guarantee = if happened { "G9" } else { "G1" };
-                let what = format!("message {id} was confirmed and never came out of queue {queue}: {kind:?}");
-                return Some((guarantee, what));
+                let (guarantee, why) = match (happened, confirmed) {
+                    (true, _) => ("G9", "is of a transaction that happened"),
+                    (false, true) => ("G1", "was confirmed"),
+                    (false, false) => ("G3", "came back"),
+                };
+                let what = format!("message {id} {why} and never came out of queue {queue}: {kind:?}");
+                lost.push((guarantee, what));
             }
         }
     }
-    None
+    lost
 }
 
 /// Whether a message left the queue as it may: settled, purged, expired, or by way of the graves.
@@ -106,6 +118,16 @@ mod tests {
         story.settle(0, 1, false);
         story.drained();
         assert_eq!(story.found(), None);
+    }
+
+    #[test]
+    fn what_came_back_comes_again() {
+        let mut story = Story::begin();
+        story.publish(1, &[0], false);
+        story.deliver(0, 1, false);
+        story.give_back(0, 1);
+        story.drained();
+        assert_eq!(story.found(), Some("G3"));
     }
 
     #[test]

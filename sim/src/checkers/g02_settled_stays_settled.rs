@@ -19,6 +19,7 @@ impl super::Checker for Checker {
         let Some(place) = place.filter(|_| !history.may_come_again(queue)) else {
             return;
         };
+        verdicts.counters.duplicated += u64::from(place.settled && place.life != history.life);
         // What left in one step to several connections has no order between them.
         let earlier = place.delivered > 0 && place.step != history.now.step;
         let what = if place.durable {

@@ -5,6 +5,8 @@ use super::history::History;
 use super::{Event, Verdicts};
 use crate::plan::MS;
 use std::collections::BTreeMap;
+use waystation_core::Machine;
+use waystation_core::node::Node;
 
 /// Virtual time within which, once faults have stopped, everything must come out.
 pub(crate) const HEAL: u64 = 120_000 * MS;
@@ -123,6 +125,19 @@ pub(crate) const fn is_stuck(now: u64, length: u64, steps: u64) -> bool {
     now > length + HEAL || steps > STEPS_MAX
 }
 
+/// What a node waits for, in words.
+pub(crate) fn waits_for(node: Option<&Node>, ready: bool, disk: usize) -> String {
+    let Some(node) = node else {
+        return "the node is down".into();
+    };
+    let state = if ready { "the node runs" } else { "the node recovers" };
+    let until = node.deadline().map_or_else(
+        || "waits for no time".into(),
+        |deadline| format!("waits until {} ms, for {}", deadline.at.0 / MS, deadline.reason),
+    );
+    format!("{state}, {until}, and for {disk} answers of the disk")
+}
+
 /// What is wrong with it.
 pub(crate) fn stuck(waiting: &str) -> String {
     let seconds = HEAL / MS / 1000;
@@ -139,6 +154,22 @@ mod tests {
         assert!(!is_stuck(HEAL + 10, 10, 0));
         assert!(is_stuck(HEAL + 11, 10, 0));
         assert!(is_stuck(0, 10, STEPS_MAX + 1));
+    }
+
+    #[test]
+    fn a_stuck_run_says_what_it_waits_for() {
+        assert_eq!(waits_for(None, true, 0), "the node is down");
+        let config = waystation_core::node::Config::default();
+        let node = Node::open(
+            config,
+            waystation_core::disk::Listing::default(),
+            waystation_core::Now::default(),
+        );
+        let words = waits_for(Some(&node), false, 2);
+        assert_eq!(
+            words,
+            "the node recovers, waits for no time, and for 2 answers of the disk"
+        );
     }
 
     #[test]

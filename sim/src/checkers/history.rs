@@ -208,6 +208,10 @@ impl History {
         self.past.get(at).copied().unwrap_or_default()
     }
 
+    pub(crate) fn messages_len(&self) -> usize {
+        self.messages.len()
+    }
+
     /// Messages that are not done with.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (u64, &Record)> {
         self.messages.iter().map(|(id, record)| (*id, record))
@@ -637,6 +641,10 @@ impl History {
 }
 
 impl Record {
+    pub(crate) fn was_delivered(&self) -> bool {
+        self.places.iter().any(Place::was_delivered)
+    }
+
     pub(crate) fn place(&self, queue: usize) -> Option<&Place> {
         self.places.iter().find(|place| place.queue == queue)
     }
@@ -655,6 +663,11 @@ impl Record {
 }
 
 impl Place {
+    /// Whether it was delivered at all.
+    pub(crate) const fn was_delivered(&self) -> bool {
+        self.delivered > 0
+    }
+
     /// Who holds it, in this life of the node.
     pub(crate) fn holders(&self, life: u32) -> &[u64] {
         if self.life == life { &self.holders } else { &[] }

@@ -87,6 +87,14 @@ pub struct Counters {
     pub order_checks: u64,
     pub count_checks: u64,
     pub gone_queues: u64,
+    /// Settled, and delivered again after a crash that undid it, as it may.
+    pub duplicated: u64,
+    /// Delivered, though the publish was never confirmed, as it may be.
+    pub recovered: u64,
+    /// Confirmed, and never seen again: none, if all is well.
+    pub lost: u64,
+    /// Delivered, and never published: none, if all is well.
+    pub unexpected: u64,
 }
 
 /// What happened at the node's border. Channels and holders are instances: their numbers are never reused.
@@ -301,6 +309,12 @@ impl Ledger {
         self.verdicts.counters
     }
 
+    /// Messages that are not done with.
+    #[must_use]
+    pub fn unsettled(&self) -> usize {
+        self.history.messages_len()
+    }
+
     /// Records a violation seen elsewhere.
     pub fn fail(&mut self, guarantee: &'static str, what: String) {
         self.verdicts.fail(guarantee, what);
@@ -419,6 +433,7 @@ impl Ledger {
             }
             Event::CameBack { .. } => counters.unroutable += 1,
             Event::SeenGone => counters.gone_queues += 1,
+            Event::Invented { .. } => counters.unexpected += 1,
             _ => {}
         }
     }

@@ -244,4 +244,28 @@ impl Story {
     pub(super) fn drained(&mut self) {
         self.ledger.drained();
     }
+
+    pub(super) fn unsettled(&self) -> usize {
+        self.ledger.unsettled()
+    }
+}
+
+/// However long the run, memory is bounded by what is unsettled.
+#[test]
+fn a_long_run_keeps_what_is_unsettled() {
+    const HELD: u64 = 100;
+    let mut story = Story::begin();
+    for id in 1..=20_000 {
+        story.publish(id, &[0], true);
+        story.deliver(0, id, false);
+        if id > HELD {
+            story.settle(0, id - HELD, false);
+            story.settled_durably(0, id - HELD);
+        }
+        if id % 1000 == 0 {
+            story.purge(3, 0);
+        }
+        assert!(story.unsettled() <= HELD as usize + 1, "{} at {id}", story.unsettled());
+    }
+    assert_eq!(story.found(), None);
 }
