@@ -36,6 +36,8 @@ pub struct Campaign {
     pub twice: bool,
     /// No seed is begun after so many failures.
     pub failures_max: usize,
+    /// What a seed's run is.
+    pub draw: fn(u64) -> Plan,
 }
 
 /// What came of it.
@@ -174,7 +176,7 @@ impl Campaign {
             if seed >= self.first.saturating_add(self.seeds) {
                 break;
             }
-            let result = self.one(&Plan::draw(seed));
+            let result = self.one(&(self.draw)(seed));
             let mut summary = summary.lock().expect("no thread panics: runs are caught");
             summary.add(seed, result);
             tell(summary.seeds, summary.failures.len());

@@ -14,12 +14,14 @@
 //! | [`kept`] | what the shrinker leaves of a plan |
 //! | [`trace`] | the hash of a run |
 //! | [`campaign`] | many seeds, and the proof that they showed something |
+//! | [`bench`] | the run that speed is measured with |
 //! | [`shrink`] | the smallest plan that still fails |
 //! | [`exhaustive`] | a crash after every output of the node |
 //! | [`plants`] | known bugs, and how soon each is found |
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod campaign;
 pub mod checkers;
 mod clients;

@@ -1,12 +1,13 @@
 //! `waystation-sim`: runs seeds, replays one, makes it small, and says what was covered.
 
+mod campaigning;
 mod failing;
 
+use campaigning::Seeds;
 use clap::{Parser, Subcommand};
 use failing::{Shown, Which};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use waystation_sim::campaign::{Campaign, Summary};
 use waystation_sim::exhaustive;
 
 /// A violated guarantee, or a panic.
@@ -19,7 +20,9 @@ const VACUOUS: u8 = 3;
 #[derive(Parser)]
 #[command(
     name = "waystation-sim",
-    about = "The broker core under virtual time, a seed and injected faults"
+    about = "The broker core under virtual time, a seed and injected faults",
+    after_help = "Exit codes: 0 nothing was broken; 1 a guarantee was broken, or the core panicked; 2 the command line or a \
+                  file is wrong; 3 too little was tried to show anything, or a rare path was never taken"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -61,6 +64,18 @@ enum Command {
         #[arg(long, default_value_t = 10)]
         stride: u64,
     },
+    /// Measures the speed of a standard run, with and without faults.
+    Bench {
+        /// Seconds for each.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Threads.
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+        /// Tell the result as JSON, to standard output.
+        #[arg(long)]
+        json: bool,
+    },
     /// Switches planted bugs on, one by one, and runs seeds until each is found.
     Plants {
         /// Only those whose name contains this.
@@ -78,38 +93,14 @@ enum Command {
     },
 }
 
-#[derive(clap::Args)]
-struct Seeds {
-    /// The first seed.
-    #[arg(long, default_value_t = 1)]
-    first: u64,
-    /// How many.
-    #[arg(long, default_value_t = 1000)]
-    seeds: u64,
-    /// Begin no seed after so many seconds.
-    #[arg(long)]
-    seconds: Option<u64>,
-    /// Threads; by default one for each processor.
-    #[arg(long)]
-    threads: Option<usize>,
-    /// Run each seed twice and compare the traces.
-    #[arg(long)]
-    twice: bool,
-    /// Go on until so many seeds failed.
-    #[arg(long, default_value_t = 1)]
-    failures: usize,
-    /// Tell the result as JSON, to standard output.
-    #[arg(long)]
-    json: bool,
-}
-
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(which) => failing::run(&which),
         Command::Replay { which, shown } => failing::replay(&which, &shown),
         Command::Shrink { which, seconds, into } => failing::make_small(&which, seconds, &into),
-        Command::Campaign(seeds) => campaign(&seeds, false),
-        Command::Coverage(seeds) => campaign(&seeds, true),
+        Command::Campaign(seeds) => campaigning::campaign(&seeds, false),
+        Command::Coverage(seeds) => campaigning::campaign(&seeds, true),
+        Command::Bench { seconds, threads, json } => campaigning::measure(seconds, threads.max(1), json),
         Command::Exhaustive { scripts, stride } => explore(scripts, stride),
         Command::Plants {
             only,
@@ -122,70 +113,6 @@ fn main() -> ExitCode {
 
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-fn campaign(seeds: &Seeds, coverage: bool) -> ExitCode {
-    let campaign = Campaign {
-        first: seeds.first,
-        seeds: seeds.seeds,
-        seconds: seeds.seconds,
-        threads: seeds.threads.unwrap_or_else(processors),
-        twice: seeds.twice,
-        failures_max: seeds.failures.max(1),
-    };
-    let summary = campaign.run();
-    if seeds.json {
-        println!("{:#}", summary.json());
-    } else {
-        print(&summary);
-    }
-    for (seed, what) in &summary.failures {
-        eprintln!(
-            "seed {seed}: {what}\n  replay: cargo xtask sim replay {seed}\n  shrink: cargo xtask sim shrink {seed}"
-        );
-    }
-    if !summary.failures.is_empty() {
-        return ExitCode::from(FAILED);
-    }
-    if let Some(what) = summary.vacuous() {
-        eprintln!("the campaign proves nothing: {what}");
-        return ExitCode::from(VACUOUS);
-    }
-    if coverage {
-        return covered(&summary);
-    }
-    ExitCode::SUCCESS
-}
-
-fn print(summary: &Summary) {
-    let (speed, times) = summary.speed();
-    let (seeds, seconds) = (summary.seeds, summary.seconds);
-    println!("{seeds} seeds in {seconds:.1} s: {speed:.1} seeds/s, {times:.0} times real time");
-    let totals: Vec<String> = summary
-        .totals
-        .iter()
-        .map(|(name, count)| format!("{count} {name}"))
-        .collect();
-    println!("{}", totals.join(", "));
-}
-
-fn covered(summary: &Summary) -> ExitCode {
-    for (name, count) in &summary.marks {
-        println!("{count:>12} {name}");
-    }
-    let unreached = summary.unreached();
-    if summary.marks.is_empty() {
-        eprintln!("this build has no marks: cargo xtask sim builds with them");
-        return ExitCode::from(VACUOUS);
-    }
-    for name in &unreached {
-        println!("       never {name}");
-    }
-    if unreached.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(VACUOUS)
-    }
 }
 
 fn explore(scripts: u64, stride: u64) -> ExitCode {
