@@ -4,8 +4,11 @@
 use crate::net::plan::Wires;
 use crate::plan::{Kind, MS, Plan};
 
-/// Name, and how a seed's run is drawn.
-pub const PROFILES: [(&str, fn(u64) -> Plan); 2] = [("without faults", calm), ("with faults", stormy)];
+/// Its name, and how a seed's run is drawn.
+pub type Profile = (&'static str, fn(u64) -> Plan);
+
+/// Each is measured by itself.
+pub const PROFILES: [Profile; 2] = [("without faults", calm), ("with faults", stormy)];
 
 fn calm(seed: u64) -> Plan {
     Plan {
@@ -20,7 +23,7 @@ fn calm(seed: u64) -> Plan {
         churners: 0,
         channels: 1,
         crowd: 0,
-        pace: 10 * MS,
+        pace: 9 * MS,
         body_max: 200,
         window: 1,
         expiring: 0,
@@ -40,7 +43,7 @@ fn calm(seed: u64) -> Plan {
 
 fn stormy(seed: u64) -> Plan {
     Plan {
-        pace: 6 * MS,
+        pace: 4 * MS,
         deaths: 10,
         forgetful: 50,
         crash_every: Some(600 * MS),

@@ -63,6 +63,9 @@ enum Command {
         /// Every so manyth crash is followed by others during the recovery.
         #[arg(long, default_value_t = 10)]
         stride: u64,
+        /// Tell the result as JSON, to standard output.
+        #[arg(long)]
+        json: bool,
     },
     /// Measures the speed of a standard run, with and without faults.
     Bench {
@@ -101,7 +104,7 @@ fn main() -> ExitCode {
         Command::Campaign(seeds) => campaigning::campaign(&seeds, false),
         Command::Coverage(seeds) => campaigning::campaign(&seeds, true),
         Command::Bench { seconds, threads, json } => campaigning::measure(seconds, threads.max(1), json),
-        Command::Exhaustive { scripts, stride } => explore(scripts, stride),
+        Command::Exhaustive { scripts, stride, json } => explore(scripts, stride, json),
         Command::Plants {
             only,
             first,
@@ -115,16 +118,26 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn explore(scripts: u64, stride: u64) -> ExitCode {
+fn explore(scripts: u64, stride: u64, as_json: bool) -> ExitCode {
+    let mut told = Vec::new();
     for seed in 1..=scripts {
         match exhaustive::explore(&exhaustive::script(seed), stride.max(1), 24) {
-            Ok(tried) => println!("script {seed}: {} outputs, {} runs", tried.outputs, tried.runs),
+            Ok(tried) => {
+                let (outputs, runs) = (tried.outputs, tried.runs);
+                told.push(serde_json::json!({"script": seed, "outputs": outputs, "runs": runs}));
+                if !as_json {
+                    println!("script {seed}: {outputs} outputs, {runs} runs");
+                }
+            }
             Err(failed) => {
                 let (plan, what) = *failed;
                 eprintln!("script {seed}, crashes after outputs {:?}: {what}", plan.crash_after);
                 return ExitCode::from(FAILED);
             }
         }
+    }
+    if as_json {
+        println!("{:#}", serde_json::Value::Array(told));
     }
     ExitCode::SUCCESS
 }
