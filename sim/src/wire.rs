@@ -20,6 +20,10 @@ pub(crate) struct Check {
     flow: Flow,
     /// Bytes of messages that the session was given and has not given back as credit.
     owed: u64,
+    /// Of these, so many may be given back: the socket took them, or nobody will.
+    payable: u64,
+    /// Bytes of messages that the socket has not begun to take, and where in the output they begin.
+    unsent: VecDeque<(u64, u64)>,
     held: bool,
     /// The session took its leave of the node.
     over: bool,
@@ -41,6 +45,8 @@ struct Channel {
     failed: bool,
     /// The session has to close it at the node, in answer to that.
     close_owed: bool,
+    /// Closes that the node has not answered, of incarnations that are over for the client.
+    stale: u32,
     said: VecDeque<ChannelReply>,
     /// The client sees it as open.
     heard_open: bool,
@@ -132,6 +138,7 @@ impl Check {
             return false;
         };
         (channel.close_owed, channel.open) = (false, false);
+        channel.stale += 1;
         true
     }
 
@@ -172,17 +179,24 @@ impl Check {
     }
 
     fn credited(&mut self, bytes: u64) {
-        match self.owed.checked_sub(bytes) {
-            Some(owed) => self.owed = owed,
-            None => self.fail(
-                "G14",
-                format!("{bytes} bytes of credit are given back where {} are owed", self.owed),
-            ),
+        let Some(payable) = self.payable.checked_sub(bytes) else {
+            let (payable, owed) = (self.payable, self.owed);
+            let what = format!("{bytes} bytes of credit are given back where the socket took {payable} of {owed}");
+            return self.fail("G14", what);
+        };
+        self.payable = payable;
+        self.owed -= bytes;
+    }
+
+    /// The socket took everything before this place of the output.
+    pub(crate) fn taken(&mut self, place: u64) {
+        while let Some((_, bytes)) = self.unsent.pop_front_if(|(begin, _)| *begin < place) {
+            self.payable += bytes;
         }
     }
 
-    /// The session is told something by the node.
-    pub(crate) fn said(&mut self, reply: &Reply) {
+    /// The session is told something by the node, when its output has come to a place.
+    pub(crate) fn said(&mut self, reply: &Reply, place: u64) {
         if self.over {
             return;
         }
@@ -192,8 +206,15 @@ impl Check {
             Reply::Hold => self.held = true,
             Reply::GoOn => self.held = false,
             Reply::Channel { channel, reply } => {
-                self.owed += message_bytes(reply);
+                let bytes = message_bytes(reply);
                 let channel = self.channels.entry(*channel).or_default();
+                self.owed += bytes;
+                if channel.open && !channel.failed && channel.stale == 0 {
+                    self.unsent.extend((bytes > 0).then_some((place, bytes)));
+                } else {
+                    self.payable += bytes;
+                    channel.stale -= u32::from(*reply == ChannelReply::Closed && channel.stale > 0);
+                }
                 if let ChannelReply::Failed(fault) = reply
                     && channel.open
                 {
@@ -439,7 +460,7 @@ mod tests {
     }
 
     fn say(check: &mut Check, reply: ChannelReply) {
-        check.said(&Reply::Channel { channel: 1, reply });
+        check.said(&Reply::Channel { channel: 1, reply }, 0);
     }
 
     /// A channel that is open at both ends.
@@ -531,15 +552,17 @@ mod tests {
     #[test]
     fn publishers_are_told_to_wait_and_credit_comes_back() {
         let mut unpaid = open();
-        unpaid.owed = 10;
+        (unpaid.owed, unpaid.unsent) = (10, VecDeque::from([(0, 5), (7, 4), (8, 1)]));
+        unpaid.taken(8);
         unpaid.asked(&Request::Drained { bytes: 9 });
+        assert_eq!(unpaid.broken, None);
         unpaid.all_heard();
         assert_eq!(broken(unpaid), Some("G14"));
         let mut overpaid = open();
         overpaid.asked(&Request::Drained { bytes: 1 });
         assert_eq!(broken(overpaid), Some("G14"));
         let mut blocked = open();
-        blocked.said(&Reply::Blocked { reason: "full" });
+        blocked.said(&Reply::Blocked { reason: "full" }, 0);
         assert!(!blocked.must_pause());
         let message = waystation_core::message::Message::new("", b"q", &[0, 0], b"");
         let mandatory = false;

@@ -4,6 +4,7 @@ use super::methods::{Encode, basic};
 use bytes::BytesMut;
 use std::fmt;
 use waystation_core::message::Message;
+use waystation_core::plant::{self, Plant};
 
 /// Frame type of a method.
 pub const METHOD: u8 = 1;
@@ -191,7 +192,12 @@ pub fn content(out: &mut BytesMut, channel: u16, properties: &[u8], body: &[u8],
     out.extend_from_slice(&start);
     out.extend_from_slice(properties);
     out.extend_from_slice(&[END]);
-    for piece in body.chunks(frame_max as usize - OVERHEAD_BYTES) {
+    let overhead = if plant::is(Plant::BodySplitTooLong) {
+        0
+    } else {
+        OVERHEAD_BYTES
+    };
+    for piece in body.chunks(frame_max as usize - overhead) {
         head(out, BODY, channel, piece.len());
         out.extend_from_slice(piece);
         out.extend_from_slice(&[END]);

@@ -6,7 +6,7 @@ use crate::checkers::PROBE;
 use crate::checkers::{Ledger, Published, body};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
-use waystation_core::api::{ChannelRequest, Destination, Name, Request};
+use waystation_core::api::{ChannelRequest, Destination, Name, Outcome, Request};
 use waystation_core::message::{Table, Value};
 
 /// What a visitor remembers.
@@ -195,7 +195,13 @@ impl Clients {
                 name: one.into(),
                 reply,
             },
-            15..18 => self.wild("", &one, rng, ledger),
+            // Nothing has this tag: the channel fails, whatever is on its way to it.
+            15 => ChannelRequest::Settle {
+                tag: 1 << 40,
+                multiple: false,
+                outcome: Outcome::Ack,
+            },
+            16..18 => self.wild("", &one, rng, ledger),
             _ => self.wild(&source, "k", rng, ledger),
         }
     }

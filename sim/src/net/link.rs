@@ -187,6 +187,8 @@ impl Peer for Link {
 
     fn hear(&mut self, event: Event, check: &mut Check, rng: &mut ChaCha8Rng, counters: &mut Counters) {
         match event {
+            // Who left meanwhile does not come back.
+            Event::Connected { .. } if self.stage != Stage::Greeting => {}
             Event::Connected { .. } => {
                 self.stage = Stage::Open;
                 self.told.push(Reply::Connected);

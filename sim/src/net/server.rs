@@ -31,6 +31,8 @@ pub(super) struct Server {
     /// Bytes taken by a read.
     read_max: usize,
     requests: Vec<Request>,
+    /// Bytes that the socket took.
+    taken: u64,
     accepted_at: u64,
     /// The newest sign of life of the peer.
     alive_at: u64,
@@ -62,6 +64,7 @@ impl Server {
             login: None,
             read_max: [64, 2 << 10, 128 << 10][rng.random_range(0..3)],
             requests: Vec::new(),
+            taken: 0,
             accepted_at: now.mono.0,
             alive_at: now.mono.0,
             was_paused: false,
@@ -97,7 +100,8 @@ impl Server {
         let mut replies = replies;
         let rest = replies.split_off(first);
         for batch in [replies, rest] {
-            batch.iter().for_each(|reply| check.said(reply));
+            let place = self.taken + self.session.unsent_bytes();
+            batch.iter().for_each(|reply| check.said(reply, place));
             if !batch.is_empty() {
                 self.handle(now, SessionInput::Replies(batch), rng, check);
             }
@@ -237,6 +241,8 @@ impl Server {
             if self.session.paused() {
                 self.alive_at = now.mono.0;
             }
+            self.taken += taken as u64;
+            check.taken(self.taken);
             self.session.sent(now, taken);
             self.drain(now, rng, check);
         }

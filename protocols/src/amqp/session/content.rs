@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use waystation_core::Now;
 use waystation_core::api::ChannelRequest;
 use waystation_core::message::{Message, Properties};
+use waystation_core::plant::{self, Plant};
 
 /// The method that contents belong to.
 const PUBLISH: (u16, u16) = (60, 40);
@@ -119,7 +120,8 @@ impl Session {
         self.peer.check_user_id(properties.user_id()).ok()?;
         let mut message = Message::start(publish.exchange, publish.routing_key, header.properties, body.len());
         message.extend_from_slice(body);
-        self.complete(number, message, publish.mandatory);
+        let mandatory = publish.mandatory && !plant::is(Plant::MandatoryDropped);
+        self.complete(number, message, mandatory);
         Some(used)
     }
 
@@ -151,7 +153,7 @@ impl Session {
         let properties = Properties::parse(header.properties)
             .map_err(|error| Error::new(Code::SyntaxError, error.to_string()).of(PUBLISH))?;
         self.peer.check_user_id(properties.user_id())?;
-        if header.body_bytes > limit {
+        if header.body_bytes > limit && !plant::is(Plant::MessageMaxIgnored) {
             let text = format!(
                 "message size {} is larger than configured max size {limit}",
                 header.body_bytes
@@ -214,6 +216,9 @@ impl Session {
             && let Stage::Body { message, missing, .. } = &mut channel.content.stage
         {
             message.extend_from_slice(piece);
+            if rest.is_empty() && plant::is(Plant::BodyPieceTwice) {
+                message.extend_from_slice(piece);
+            }
             *missing -= piece.len() as u64;
         }
         body.missing -= piece.len();

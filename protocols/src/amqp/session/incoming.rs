@@ -9,6 +9,7 @@ use super::{Phase, Session};
 use waystation_core::Now;
 use waystation_core::api::{ChannelRequest, Destination, Name, Outcome};
 use waystation_core::message::Table;
+use waystation_core::plant::{self, Plant};
 
 impl Session {
     #[inline]
@@ -122,7 +123,10 @@ impl Session {
     fn channel_method(&mut self, number: u16, method: &Method<'_>) -> Result<(), Error> {
         match method {
             Method::BasicPublish(publish) => return self.publish(number, publish),
-            Method::BasicAck(ack) => self.settle(number, ack.delivery_tag, ack.multiple, Outcome::Ack),
+            Method::BasicAck(ack) => {
+                let multiple = ack.multiple && !plant::is(Plant::SettleOneOfSeveral);
+                self.settle(number, ack.delivery_tag, multiple, Outcome::Ack);
+            }
             Method::BasicNack(nack) => self.settle(number, nack.delivery_tag, nack.multiple, refused(nack.requeue)),
             Method::BasicReject(reject) => self.settle(number, reject.delivery_tag, false, refused(reject.requeue)),
             Method::ChannelClose(_) => self.leave_channel(number),
@@ -152,8 +156,12 @@ impl Session {
     }
 }
 
-const fn refused(requeue: bool) -> Outcome {
-    if requeue { Outcome::Requeue } else { Outcome::Reject }
+fn refused(requeue: bool) -> Outcome {
+    if requeue && !plant::is(Plant::NackIgnoresRequeue) {
+        Outcome::Requeue
+    } else {
+        Outcome::Reject
+    }
 }
 
 /// Decodes a method frame's payload.
@@ -165,6 +173,7 @@ fn decode(payload: &[u8]) -> Result<Method<'_>, Error> {
     let (class, method) = (u16::from_be_bytes([c1, c0]), u16::from_be_bytes([m1, m0]));
     match Method::decode(class, method, fields) {
         Ok(Some(method)) => Ok(method),
+        Ok(None) if plant::is(Plant::UnknownMethodCode) => Err(Error::new(Code::SyntaxError, "malformed")),
         Ok(None) => {
             let text = format!("unknown method {method} of class {class}");
             Err(Error::new(Code::NotImplemented, text).of((class, method)))

@@ -33,6 +33,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use timers::Timers;
 use waystation_core::api::{Name, Reply, Request};
+use waystation_core::plant::{self, Plant};
 use waystation_core::{Deadline, Machine, Now, Time};
 
 /// What a session is told once. The defaults are [`limits`].
@@ -175,7 +176,10 @@ impl Session {
     /// not take its output, or an answer is pending without which its bytes cannot be understood.
     #[must_use]
     pub fn paused(&self) -> bool {
-        self.blocking() || self.held || self.waits() || self.out.pending_bytes() > limits::OUTPUT_BYTES_MAX as u64
+        self.blocking() && !plant::is(Plant::BlockedRead)
+            || self.held
+            || self.waits()
+            || self.out.pending_bytes() > limits::OUTPUT_BYTES_MAX as u64
     }
 
     /// Whether the connection is in use: its handshake is over and it is not closing.
@@ -250,7 +254,9 @@ impl Session {
     /// Ends without another word to the peer.
     fn finish(&mut self) {
         if self.phase != Phase::Closed {
-            self.disconnect();
+            if !plant::is(Plant::LeaveForgotten) {
+                self.disconnect();
+            }
             self.phase = Phase::Closed;
             self.effects.push_back(SessionOutput::Close);
         }
@@ -298,6 +304,9 @@ impl Session {
     /// Goes on with what [`Session::hold`] kept.
     fn resume(&mut self, now: Now) {
         let held = std::mem::take(&mut self.partial);
+        if plant::is(Plant::HeldBytesLost) {
+            return;
+        }
         self.feed(now, &held);
     }
 
@@ -317,7 +326,12 @@ impl Session {
         if self.phase == Phase::Header {
             return self.protocol_header(bytes);
         }
-        let head = match Head::parse(bytes, self.peer.frame_bytes_max) {
+        let frame_max = if plant::is(Plant::FrameMaxIgnored) {
+            u32::MAX
+        } else {
+            self.peer.frame_bytes_max
+        };
+        let head = match Head::parse(bytes, frame_max) {
             Ok(head) => head?,
             Err(error) => return Some(self.lose(now, error, bytes.len())),
         };

@@ -3,6 +3,7 @@
 use super::super::limits;
 use bytes::BytesMut;
 use std::collections::VecDeque;
+use waystation_core::plant::{self, Plant};
 
 /// Output and its accounts. Positions count from the connection's first byte.
 #[derive(Debug, Default)]
@@ -37,6 +38,10 @@ impl Outgoing {
 
     /// A delivery of `message_bytes` was written last.
     pub(super) fn delivered(&mut self, message_bytes: u64) {
+        if plant::is(Plant::CreditBeforeSent) {
+            self.credit += message_bytes;
+            return;
+        }
         let end = self.produced_bytes();
         match self.marks.back_mut() {
             Some((last, sum)) if *sum < limits::CREDIT_BYTES => {
@@ -49,7 +54,9 @@ impl Outgoing {
 
     /// A delivery of `message_bytes` is not written at all: its channel is gone.
     pub(super) fn dropped(&mut self, message_bytes: u64) {
-        self.credit += message_bytes;
+        if !plant::is(Plant::CreditLost) {
+            self.credit += message_bytes;
+        }
     }
 
     /// The socket took `bytes` more. A driver that claims more than it took is held to what it took.
@@ -59,7 +66,7 @@ impl Outgoing {
             if *end > self.sent {
                 break;
             }
-            self.credit += sum;
+            self.credit += sum << u32::from(plant::is(Plant::CreditTwice));
             self.marks.pop_front();
         }
     }

@@ -7,6 +7,7 @@ use super::channel::State;
 use super::{Phase, Session};
 use waystation_core::Now;
 use waystation_core::api::{ChannelReply, Reply};
+use waystation_core::plant::{self, Plant};
 
 impl Session {
     pub(super) fn replies(&mut self, now: Now, replies: Vec<Reply>) {
@@ -24,12 +25,12 @@ impl Session {
                     }
                 }
                 Reply::Hold => self.held = true,
-                Reply::GoOn => self.held = false,
+                Reply::GoOn => self.held = plant::is(Plant::HoldForEver),
                 Reply::Blocked { reason } => {
                     self.flow.blocked = Some(reason);
                 }
                 Reply::Unblocked => {
-                    if std::mem::take(&mut self.flow).told {
+                    if std::mem::take(&mut self.flow).told && !plant::is(Plant::UnblockedUnsaid) {
                         frame::method(&mut self.out.bytes, 0, &connection::Unblocked {});
                     }
                 }
@@ -46,6 +47,7 @@ impl Session {
         if let Some(reason) = self.flow.blocked
             && self.peer.knows_blocked
             && !self.flow.told
+            && !plant::is(Plant::BlockedUnsaid)
         {
             self.flow.told = true;
             frame::method(&mut self.out.bytes, 0, &connection::Blocked { reason });
@@ -60,7 +62,8 @@ impl Session {
         let Some(channel) = self.channels.get(number) else {
             return;
         };
-        let current = channel.stale == 0 && channel.state == State::Open;
+        let ended = matches!(channel.state, State::Closing | State::Leaving) && plant::is(Plant::DeliverAfterClose);
+        let current = channel.stale == 0 && channel.state == State::Open || ended;
         match reply {
             ChannelReply::Closed if channel.stale > 0 => {
                 channel.stale -= 1;
@@ -70,7 +73,9 @@ impl Session {
             }
             ChannelReply::Closed if channel.state == State::Leaving => {
                 frame::method(&mut self.out.bytes, number, &channel::CloseOk {});
-                self.channels.free(number);
+                if !plant::is(Plant::CloseLeavesChannel) {
+                    self.channels.free(number);
+                }
             }
             ChannelReply::Deliver { message, .. }
             | ChannelReply::Got { message, .. }
@@ -115,6 +120,8 @@ impl Session {
                 multiple,
                 ok: true,
             } => {
+                let extra = u64::from(multiple && plant::is(Plant::ConfirmNumberOff));
+                let delivery_tag = delivery_tag + extra;
                 frame::method(out, number, &basic::Ack { delivery_tag, multiple });
             }
             ChannelReply::Confirm {

@@ -2,6 +2,7 @@
 
 use super::super::{frame, limits};
 use super::{Phase, Session};
+use waystation_core::plant::{self, Plant};
 use waystation_core::{Deadline, Now, Time};
 
 /// What a session remembers of time.
@@ -46,7 +47,7 @@ impl Timers {
 
     /// Whether the driver may read. When it may again, the peer's silence is counted anew.
     pub(super) fn set_paused(&mut self, now: Time, paused: bool) {
-        if self.paused && !paused {
+        if self.paused && !paused && !plant::is(Plant::HeartbeatWhilePaused) {
             self.received = now;
         }
         self.paused = paused;
@@ -64,6 +65,9 @@ impl Timers {
     }
 
     fn lost_at(&self) -> Time {
+        if plant::is(Plant::HeartbeatUnexpected) {
+            return self.send_at().after_ms(1);
+        }
         self.received.after_ms(self.heartbeat_ms * 2)
     }
 }
@@ -73,7 +77,9 @@ impl Session {
         match self.phase {
             Phase::Closed | Phase::Leaving => {}
             Phase::Open => self.heartbeat(now.mono),
+            Phase::Closing if plant::is(Plant::CloseForEver) => {}
             Phase::Closing if now.mono >= self.timers.until => self.finish(),
+            _ if plant::is(Plant::HandshakeForEver) => {}
             _ if now.mono >= self.timers.until => self.give_up("the handshake took too long: closed"),
             _ => {}
         }
@@ -83,12 +89,12 @@ impl Session {
         if self.timers.heartbeat_ms == 0 {
             return;
         }
-        if now >= self.timers.lost_at() {
+        if now >= self.timers.lost_at() && !plant::is(Plant::HeartbeatUnexpected) {
             return self.give_up("no heartbeat or anything else came for two heartbeat intervals: closed");
         }
         if now >= self.timers.send_at() {
             // Output that waits to be sent is sign of life enough, and grows no further by itself.
-            if self.out.pending_bytes() == 0 {
+            if self.out.pending_bytes() == 0 && !plant::is(Plant::HeartbeatUnsent) {
                 frame::heartbeat(&mut self.out.bytes);
             }
             self.timers.produced = now;
@@ -98,6 +104,7 @@ impl Session {
     pub(super) fn next_deadline(&self) -> Option<Deadline> {
         let timers = &self.timers;
         match self.phase {
+            Phase::Closing if plant::is(Plant::CloseForEver) => None,
             Phase::Closed | Phase::Leaving => None,
             Phase::Open if timers.heartbeat_ms == 0 => None,
             Phase::Open if timers.send_at() < timers.lost_at() => Some(Deadline {
@@ -112,6 +119,7 @@ impl Session {
                 at: timers.until,
                 reason: "amqp close-ok",
             }),
+            _ if plant::is(Plant::HandshakeForEver) => None,
             _ => Some(Deadline {
                 at: timers.until,
                 reason: "amqp handshake",
