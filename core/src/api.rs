@@ -39,7 +39,8 @@ pub enum Request {
     /// The connection ends, for whatever reason: its exclusive queues go, its deliveries return. Last of all requests.
     /// Answered by [`Reply::Disconnected`] when that is durable.
     Disconnect,
-    /// Opens a channel. Answered by [`ChannelReply::Opened`]. The session has checked that it is not open.
+    /// Opens a channel. Answered by [`ChannelReply::Opened`]. The session has checked that it is not open, and has heard
+    /// [`ChannelReply::Closed`] if it was before.
     OpenChannel {
         /// The channel.
         channel: ChannelId,

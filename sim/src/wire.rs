@@ -31,6 +31,8 @@ pub(crate) struct Check {
     ending: Option<u16>,
     /// The client sends what no correct client sends: what it asks is not known.
     is_hostile: bool,
+    /// A hostile client that finishes some of its messages.
+    pub(crate) may_publish: bool,
     /// The network may have ended the connection.
     excused: bool,
     broken: Option<Broken>,
@@ -114,7 +116,7 @@ impl Check {
         }
         if !self.is_hostile {
             self.compare_asked(request);
-        } else if publishes(request) {
+        } else if publishes(request) && !self.may_publish {
             self.fail(
                 "G4",
                 format!("a hostile client never finished a message, and {request:?} is asked"),
@@ -127,7 +129,12 @@ impl Check {
                 channel.open = true;
                 channel.failed = false;
             }
-            Request::CloseChannel { channel } => self.channels.entry(*channel).or_default().open = false,
+            Request::CloseChannel { channel } => {
+                let channel = self.channels.entry(*channel).or_default();
+                channel.open = false;
+                // A hostile client closes none: the session does.
+                channel.stale += u32::from(self.is_hostile);
+            }
             _ => {}
         }
     }
@@ -235,6 +242,11 @@ impl Check {
         !self.over && (self.held || (self.flow.blocked.is_some() && self.flow.told))
     }
 
+    /// Whether the node has not yet closed a channel that failed: the session may keep what comes behind its new opening.
+    pub(crate) fn awaits_close(&self) -> bool {
+        self.channels.values().any(|channel| channel.stale > 0)
+    }
+
     /// The client hears of blocked publishers, or that they may go on.
     pub(crate) fn heard_flow(&mut self, heard: Option<&str>) {
         match self.flow.unheard.pop_front() {
@@ -334,7 +346,7 @@ impl Check {
 
     /// Every byte of the client's has come to the session, and ends with a whole frame: so has every request to the node.
     pub(crate) fn all_asked(&mut self) {
-        if self.is_hostile || self.over {
+        if self.is_hostile || self.over || self.awaits_close() {
             return;
         }
         while let Some(Request::Channel { channel, .. } | Request::CloseChannel { channel }) = self.asked.front()
@@ -350,7 +362,7 @@ impl Check {
 
     /// Every byte of the client's has come to the session: it keeps none of them.
     pub(crate) fn nothing_kept(&mut self, bytes: u64) {
-        if bytes > 0 && !self.is_hostile {
+        if bytes > 0 && !self.is_hostile && !self.awaits_close() {
             self.fail("G14", format!("all was asked, and the session keeps {bytes} bytes"));
         }
     }

@@ -10,7 +10,8 @@ use waystation_core::message::Message;
 pub(crate) const PROBE: u16 = 100;
 /// From this channel on, anything may fail.
 pub(crate) const ROUGH: u16 = 200;
-/// From this number on, connections are of clients that do what they must not.
+/// From this number on, connections are of clients that do what they must not. They leave the run's queues alone, and no
+/// account is kept of theirs.
 pub(crate) const FOES: u64 = 1 << 40;
 /// Where mandatory messages are sent that no queue takes.
 pub(crate) const NOWHERE: &str = "nowhere";
@@ -118,6 +119,9 @@ impl Border {
 
     /// The node is about to handle a request.
     pub(super) fn request(&mut self, conn: ConnId, request: &Request, ledger: &mut Ledger) {
+        if conn.0 >= FOES {
+            return;
+        }
         match request {
             Request::OpenChannel { channel } => {
                 self.instances += 1;
@@ -246,6 +250,9 @@ impl Border {
 
     /// The node said something.
     pub(super) fn reply(&mut self, conn: ConnId, reply: &Reply, ledger: &mut Ledger) {
+        if conn.0 >= FOES {
+            return;
+        }
         let (number, reply) = match reply {
             Reply::Disconnected => return self.closed(conn, None, ledger),
             Reply::Channel {
@@ -253,7 +260,6 @@ impl Border {
                 reply: ChannelReply::Closed,
             } => return self.closed(conn, Some(*channel), ledger),
             Reply::Channel { channel, reply } => (*channel, reply),
-            Reply::Refused(_) | Reply::Failed(_) if conn.0 >= FOES => return,
             Reply::Refused(fault) | Reply::Failed(fault) => {
                 let what = format!("{conn:?}: a correct connection failed: {:?}", fault.cause);
                 return ledger.tell(&Event::Wrong {

@@ -195,15 +195,19 @@ impl Clients {
                 name: one.into(),
                 reply,
             },
-            // Nothing has this tag: the channel fails, whatever is on its way to it.
-            15 => ChannelRequest::Settle {
-                tag: 1 << 40,
-                multiple: false,
-                outcome: Outcome::Ack,
-            },
+            15 => settle_nothing(),
             16..18 => self.wild("", &one, rng, ledger),
             _ => self.wild(&source, "k", rng, ledger),
         }
+    }
+}
+
+/// Nothing has this tag: the channel fails, whatever is on its way to it.
+const fn settle_nothing() -> ChannelRequest {
+    ChannelRequest::Settle {
+        tag: 1 << 40,
+        multiple: false,
+        outcome: Outcome::Ack,
     }
 }
 

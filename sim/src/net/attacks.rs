@@ -48,12 +48,15 @@ pub(super) struct Attack {
     pub(super) password: &'static str,
     /// It does not answer connection.close.
     pub(super) is_stubborn: bool,
+    /// It consumes what it publishes, and opens its channel anew at once when that is closed.
+    pub(super) is_busy: bool,
 }
 
 impl Attack {
     /// Draws one, for a server with these limits.
     pub(super) fn draw(frame_bytes_max: u32, message_bytes_max: u64, rng: &mut ChaCha8Rng) -> Self {
-        let mut attack = match rng.random_range(0..10) {
+        let mut attack = match rng.random_range(0..12) {
+            10.. => busy(rng),
             0..2 => strange(frame_bytes_max, rng),
             2..5 => unframed(frame_bytes_max, rng),
             5..7 => disordered(rng),
@@ -75,6 +78,7 @@ fn attack(name: &'static str, stage: Stage, bytes: Vec<u8>, expect: Expect) -> A
         vhost: "/",
         password: "guest",
         is_stubborn: false,
+        is_busy: false,
     }
 }
 
@@ -299,6 +303,53 @@ fn content(message_bytes_max: u64, rng: &mut ChaCha8Rng) -> Attack {
             };
             opened("a queue that does not exist", method(CHANNEL, &declare), 404)
         }
+    }
+}
+
+/// Messages to itself, and one in another's name: deliveries are on their way when the session closes the channel.
+fn busy(rng: &mut ChaCha8Rng) -> Attack {
+    let name = format!("hostile-{}", rng.random_range(0..u64::MAX));
+    let declare = queue::Declare {
+        queue: &name,
+        exclusive: true,
+        ..queue::Declare::default()
+    };
+    let consume = basic::Consume {
+        queue: &name,
+        consumer_tag: "c",
+        // What it held would fill the memory that its last message waits for.
+        no_ack: true,
+        ..basic::Consume::default()
+    };
+    let publish_to = |routing_key: &str| {
+        let routing_key = routing_key.as_bytes();
+        let publish = basic::Publish {
+            routing_key,
+            ..basic::Publish::default()
+        };
+        method(CHANNEL, &publish)
+    };
+    let mut bytes = [method(CHANNEL, &declare), method(CHANNEL, &consume)].concat();
+    for _ in 0..rng.random_range(1..40) {
+        let body = vec![1; rng.random_range(1..300)];
+        bytes.extend(publish_to(&name));
+        bytes.extend(header(60, body.len() as u64, &[0, 0]));
+        bytes.extend(frame(frame::BODY, CHANNEL, &body));
+    }
+    let properties = OwnedProperties {
+        user_id: Some("somebody".into()),
+        ..OwnedProperties::default()
+    };
+    bytes.extend(publish_to(&name));
+    bytes.extend(header(60, 5, &properties.to_vec()));
+    Attack {
+        is_busy: true,
+        ..attack(
+            "a message in another's name among others",
+            Stage::Opened,
+            bytes,
+            Expect::Channel(406),
+        )
     }
 }
 

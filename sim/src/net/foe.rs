@@ -3,6 +3,7 @@
 
 use super::Counters;
 use super::attacks::{Attack, CHANNEL, Expect, Stage};
+use super::encode;
 use super::socket::{Leave, Peer};
 use crate::plan::MS;
 use crate::wire::Check;
@@ -25,6 +26,8 @@ pub(super) struct Foe {
     struck: bool,
     /// What was to come has come.
     answered: bool,
+    /// It was told that publishers have to wait: then its bytes may not be read for as long as they do.
+    waits: bool,
     leave: Option<Leave>,
 }
 
@@ -51,6 +54,7 @@ impl Foe {
             begun_at: now,
             struck: at_once,
             answered: false,
+            waits: false,
             leave: None,
         };
         if at_once {
@@ -98,6 +102,13 @@ impl Peer for Foe {
     fn flown(&mut self, _check: &mut Check, _rng: &mut ChaCha8Rng, _counters: &mut Counters) {}
 
     fn hear(&mut self, event: Event, check: &mut Check, _rng: &mut ChaCha8Rng, counters: &mut Counters) {
+        if let Event::Channel { channel, event } = &event {
+            match (event, encode::reply(event.clone(), || true)) {
+                (ChannelEvent::Closed { code, .. }, _) => check.heard_end(*channel, *code),
+                (_, Some(reply)) => check.heard(*channel, &reply),
+                (other, None) => check.fail("G4", format!("a client heard {other:?}, which answers nothing")),
+            }
+        }
         match event {
             Event::Connected { .. } if self.attack.stage == Stage::Connected => self.strike(),
             Event::Connected { .. } => self.client.open_channel(CHANNEL),
@@ -110,8 +121,16 @@ impl Peer for Foe {
                 ..
             } => {
                 self.compare(Expect::Channel(code), check, counters);
-                self.leave = Some(Leave::Close);
+                if self.attack.is_busy {
+                    self.client.open_channel(CHANNEL);
+                } else {
+                    self.leave = Some(Leave::Close);
+                }
             }
+            Event::Channel {
+                event: ChannelEvent::Opened,
+                ..
+            } => self.leave = Some(Leave::Close),
             Event::Closed { code, .. } => {
                 self.compare(Expect::Connection(code), check, counters);
                 if self.attack.is_stubborn {
@@ -121,7 +140,8 @@ impl Peer for Foe {
                     self.leave = Some(Leave::Close);
                 }
             }
-            Event::Broken(_) | Event::Blocked { .. } | Event::Unblocked | Event::Channel { .. } => {}
+            Event::Blocked { .. } => self.waits = true,
+            Event::Broken(_) | Event::Unblocked | Event::Channel { .. } => {}
         }
     }
 
@@ -142,7 +162,7 @@ impl Peer for Foe {
     }
 
     fn is_leaving(&self) -> bool {
-        self.answered && !self.attack.is_stubborn
+        self.answered && !self.attack.is_stubborn && (self.leave.is_some() || !self.attack.is_busy)
     }
 
     fn lost(&mut self, check: &mut Check, counters: &mut Counters) {
@@ -155,7 +175,14 @@ impl Peer for Foe {
 
     fn tick(&mut self, now: u64, check: &mut Check) {
         if now >= self.begun_at + ANSWER && self.leave.is_none() {
-            check.fail("G15", format!("{} is not answered", self.attack.name));
+            if !self.waits {
+                let what = if self.answered {
+                    "its channel is not opened again"
+                } else {
+                    "it is not answered"
+                };
+                check.fail("G15", format!("{}: {what}", self.attack.name));
+            }
             self.leave = Some(Leave::Reset);
         }
     }

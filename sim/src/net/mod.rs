@@ -231,8 +231,11 @@ impl Net {
         let mut rng = self.seeds.nth(Stream::Wire, conn.0);
         self.counters.foes += 1;
         let attack = Attack::draw(self.wires.frame_bytes_max, self.message_bytes_max, &mut rng);
+        let is_busy = attack.is_busy;
         let foe = Foe::new(attack, self.wires.heartbeat_seconds, now.mono.0);
-        let end = (Box::new(foe) as Box<dyn socket::Peer>, Check::new(true));
+        let mut check = Check::new(true);
+        check.may_publish = is_busy;
+        let end = (Box::new(foe) as Box<dyn socket::Peer>, check);
         let faults = plan::Faults::default();
         let connection = Connection::new(&self.wires, faults, end, self.config(), now, &mut rng);
         self.connections.insert(conn, (connection, rng));

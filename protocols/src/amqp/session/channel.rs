@@ -5,6 +5,7 @@ use super::super::frame;
 use super::super::methods::channel;
 use super::Session;
 use super::content::Content;
+use waystation_core::Now;
 use waystation_core::api::{ChannelRequest, Request};
 use waystation_core::plant::{self, Plant};
 
@@ -81,9 +82,30 @@ impl Session {
         if self.channels.state(number) != State::Free {
             return Err(Error::new(Code::ChannelError, "second 'channel.open' seen").of((20, 10)));
         }
-        self.channels.get_or_make(number).state = State::Open;
-        self.request(Request::OpenChannel { channel: number });
+        let channel = self.channels.get_or_make(number);
+        channel.state = State::Open;
+        if channel.stale > 0 {
+            // The core knows one channel of a number at a time.
+            self.reopening = Some(number);
+        } else {
+            self.request(Request::OpenChannel { channel: number });
+        }
         Ok(())
+    }
+
+    /// The core has closed an incarnation of a channel that is over on the wire.
+    pub(super) fn forget_stale(&mut self, now: Now, number: u16) {
+        let Some(channel) = self.channels.get(number) else {
+            return;
+        };
+        channel.stale -= 1;
+        if channel.state == State::Free {
+            self.channels.free(number);
+        } else if channel.stale == 0 && self.reopening == Some(number) {
+            self.reopening = None;
+            self.request(Request::OpenChannel { channel: number });
+            self.resume(now);
+        }
     }
 
     /// The peer closes an open channel.

@@ -103,6 +103,8 @@ pub struct Session {
     /// Framing is lost: nothing that comes can be understood.
     deaf: bool,
     channels: Channels,
+    /// A channel that the peer opens anew, while the core has not yet said that it is closed.
+    reopening: Option<u16>,
     /// Announced body sizes of unfinished messages, in bytes.
     unfinished_bytes: u64,
     flow: Flow,
@@ -162,6 +164,7 @@ impl Session {
             body: None,
             deaf: false,
             channels: Channels::default(),
+            reopening: None,
             unfinished_bytes: 0,
             flow: Flow::default(),
             held: false,
@@ -225,7 +228,11 @@ impl Session {
     }
 
     fn waits(&self) -> bool {
-        matches!(self.phase, Phase::Authenticating | Phase::Connecting)
+        match self.phase {
+            Phase::Authenticating | Phase::Connecting => true,
+            Phase::Open => self.reopening.is_some(),
+            _ => false,
+        }
     }
 
     fn blocking(&self) -> bool {

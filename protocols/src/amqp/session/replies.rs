@@ -65,12 +65,7 @@ impl Session {
         let ended = matches!(channel.state, State::Closing | State::Leaving) && plant::is(Plant::DeliverAfterClose);
         let current = channel.stale == 0 && channel.state == State::Open || ended;
         match reply {
-            ChannelReply::Closed if channel.stale > 0 => {
-                channel.stale -= 1;
-                if channel.state == State::Free {
-                    self.channels.free(number);
-                }
-            }
+            ChannelReply::Closed if channel.stale > 0 => self.forget_stale(now, number),
             ChannelReply::Closed if channel.state == State::Leaving => {
                 frame::method(&mut self.out.bytes, number, &channel::CloseOk {});
                 if !plant::is(Plant::CloseLeavesChannel) {

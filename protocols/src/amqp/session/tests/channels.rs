@@ -60,7 +60,7 @@ fn a_channel_is_opened_once_and_within_the_limit() {
 }
 
 #[test]
-fn a_failed_channel_may_be_reopened_before_the_core_has_closed_it() {
+fn a_failed_channel_that_is_reopened_waits_until_the_core_has_closed_it() {
     let mut world = World::with_channel();
     world.say(1, &channel::Flow { active: false });
     // 540 ends the connection; a size beyond the limit ends the channel.
@@ -72,16 +72,19 @@ fn a_failed_channel_may_be_reopened_before_the_core_has_closed_it() {
     world.said();
     world.say(1, &channel::CloseOk {});
     world.say(1, &channel::Open {});
-    assert_eq!(
-        world.asked(),
-        [
-            Request::CloseChannel { channel: 1 },
-            Request::OpenChannel { channel: 1 }
-        ]
-    );
+    world.say(1, &tx::Select {});
+    // The core knows one channel of a number at a time: what comes behind waits (G16).
+    assert_eq!(world.asked(), [Request::CloseChannel { channel: 1 }]);
+    assert!(world.session.paused());
     // To the channel that was.
     world.reply(1, ChannelReply::Empty);
     world.reply(1, ChannelReply::Closed);
+    let select = Request::Channel {
+        channel: 1,
+        request: ChannelRequest::TxSelect,
+    };
+    assert_eq!(world.asked(), [Request::OpenChannel { channel: 1 }, select]);
+    assert!(!world.session.paused());
     // To the channel that is.
     world.reply(1, ChannelReply::Opened);
     assert_eq!(world.said(), ["1 channel.open-ok"]);
