@@ -237,6 +237,7 @@ impl Peer for Link {
     }
 
     fn is_leaving(&self) -> bool {
-        matches!(self.stage, Stage::Leaving | Stage::Over)
+        // One that leaves before it was welcome has no other stage.
+        self.leave.is_some() || matches!(self.stage, Stage::Leaving | Stage::Over)
     }
 }
