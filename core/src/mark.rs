@@ -21,6 +21,8 @@ pub enum Mark {
     ApplyAwaitsPage,
     CacheEvicted,
     MessageLoaded,
+    DelayOver,
+    ReturnCounted,
     DeadLetter,
     DeadLetterCycle,
     DeadLetterAwaitsBody,
@@ -40,7 +42,7 @@ pub enum Mark {
 }
 
 /// Their number and names.
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 33] = [
     "segment roll",
     "segment recycled",
     "segment deleted",
@@ -56,6 +58,8 @@ const NAMES: [&str; 31] = [
     "applying awaits a page",
     "cache evicted",
     "message loaded",
+    "delay over",
+    "return counted",
     "dead letter",
     "dead letter cycle",
     "dead letter awaits its body",

@@ -489,13 +489,7 @@ impl Running {
                 Some(Said::Halt(cause)) => return Some(cause),
                 Some(Said::Stopped) => outputs.push_back(Output::Stopped),
                 Some(said) => {
-                    let restarted = matches!(
-                        &said,
-                        Said::Changed {
-                            change: Change::Restarted,
-                            ..
-                        }
-                    );
+                    let restarted = matches!(&said, Said::Changed { change, .. } if **change == Change::Restarted);
                     self.frontend.handle_shard(now, said);
                     if let Some(report) = self.report.take_if(|_| restarted) {
                         outputs.push_back(Output::Ready(report));

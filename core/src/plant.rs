@@ -230,6 +230,20 @@ plants! {
         UnknownMethodCode: "an unknown method is answered as if it were malformed",
         ChannelOpenedTwice: "channel.open on an open channel is ignored",
     }
+    "priorities, delays, returns" {
+        PriorityIgnored: "a queue with priorities is first in, first out",
+        PriorityLowFirst: "beyond the highest priority is the lowest",
+        DelayIgnored: "a delayed message is ready at once",
+        DelayShort: "a delay ends 20 ms early",
+        DelayedForgottenOnStart: "what was delayed when the node stopped is never looked at again",
+        LifeBeginsBeforeDelay: "a delayed message's time to live begins when it is published",
+        LookLost: "of the messages of a page that wait longer nobody thinks any more",
+        ReturnUncounted: "a message that is given back is not counted",
+        ReturnCountLost: "a page that was read back has forgotten how often its messages were given back",
+        DeliveryLimitOffByOne: "a message dies at its limit of returns, not beyond it",
+        RetryDelayFlat: "the delay of a message that is given back does not double",
+        RetryLost: "a message that is to come again after a delay does not",
+    }
     "simulator" {
         DiskLosesNothing: "the disk keeps what was not synced",
         DiskTearsNothing: "a crash takes all unsynced sectors or none",

@@ -106,6 +106,23 @@ pub enum Kind {
     },
     /// Not durable: its messages are in memory.
     Transient,
+    /// Messages of higher priority go first.
+    Priority {
+        /// `x-max-priority`.
+        max: u8,
+    },
+    /// A message that was given back more often is dead-lettered.
+    Limited {
+        /// `x-delivery-limit`.
+        returns: u16,
+    },
+    /// A message that was given back comes again after a delay that doubles.
+    Retrying {
+        /// `x-retry-delay`.
+        delay_ms: u64,
+        /// `x-retry-delay-max`.
+        max_ms: u64,
+    },
     /// Takes dead letters of others, which expire in their turn. Nobody publishes to it.
     Middle {
         /// `x-message-ttl`.
@@ -121,7 +138,16 @@ impl Kind {
     pub const fn is_grave(self) -> bool {
         matches!(self, Self::Dead | Self::Middle { .. })
     }
+
+    /// Whether the queue counts how often a message was given back.
+    #[must_use]
+    pub const fn counts_returns(self) -> bool {
+        matches!(self, Self::Limited { .. } | Self::Retrying { .. })
+    }
 }
+
+/// No message waits longer, in milliseconds.
+pub const DELAY_MS_MAX: u64 = 300;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +187,9 @@ pub struct Plan {
     pub window: usize,
     /// A share of messages with an expiration of their own, in 1,000.
     pub expiring: u32,
+    /// A share of messages that wait before they may be delivered, in 1,000.
+    #[serde(default)]
+    pub delayed: u32,
     /// A share of messages that are mandatory and go nowhere, in 1,000.
     pub unroutable: u32,
     /// A share of connections that never read what they are sent, in 1,000.
@@ -241,6 +270,7 @@ impl Plan {
             },
             window: rng.random_range(1..40),
             expiring: some(rng, 0.4, 1..300),
+            delayed: some(rng, 0.3, 1..300),
             unroutable: some(rng, 0.4, 1..200),
             mute: some(rng, 0.2, 100..600),
             deaths: some(rng, 0.5, 1..40),
@@ -312,7 +342,11 @@ fn queues(rng: &mut ChaCha8Rng) -> (Vec<Kind>, Vec<Option<usize>>) {
     let letters = |kind: &Kind| {
         matches!(
             kind,
-            Kind::Expiring { .. } | Kind::Bounded { .. } | Kind::Refusing { letters: true, .. } | Kind::Middle { .. }
+            Kind::Expiring { .. }
+                | Kind::Bounded { .. }
+                | Kind::Refusing { letters: true, .. }
+                | Kind::Limited { .. }
+                | Kind::Middle { .. }
         )
     };
     let mut graves: Vec<Option<usize>> = queues.iter().map(|kind| letters(kind).then_some(dead)).collect();
@@ -333,7 +367,7 @@ fn queues(rng: &mut ChaCha8Rng) -> (Vec<Kind>, Vec<Option<usize>>) {
 }
 
 fn kind(rng: &mut ChaCha8Rng) -> Kind {
-    match rng.random_range(0..12) {
+    match rng.random_range(0..16) {
         0..5 => Kind::Plain,
         5..7 => Kind::Expiring {
             ttl_ms: rng.random_range(1..200),
@@ -345,6 +379,16 @@ fn kind(rng: &mut ChaCha8Rng) -> Kind {
             length: rng.random_range(1..30),
             letters: rng.random_bool(0.5),
         },
-        _ => Kind::Transient,
+        10..12 => Kind::Transient,
+        12..14 => Kind::Priority {
+            max: [1, 2, 9, 255][rng.random_range(0..4)],
+        },
+        14 => Kind::Limited {
+            returns: rng.random_range(0..4),
+        },
+        _ => Kind::Retrying {
+            delay_ms: rng.random_range(1..60),
+            max_ms: rng.random_range(60..DELAY_MS_MAX),
+        },
     }
 }

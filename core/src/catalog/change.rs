@@ -1,6 +1,6 @@
 //! Changes of the catalog, as they lie in the log.
 
-use super::{Definition, ExchangeDefinition, Kind, Policy, QueueId, text};
+use super::{Definition, ExchangeDefinition, Policy, QueueId, parse_type, text};
 use crate::api::{ConnId, Destination, Name};
 use crate::encoding::{Reader, put_bytes, put_varint};
 use crate::message::Table;
@@ -179,21 +179,23 @@ fn encode_exchange(definition: &ExchangeDefinition, to: &mut Vec<u8>) {
     to.push(DECLARE_EXCHANGE);
     put_bytes(to, definition.vhost.as_bytes());
     put_bytes(to, definition.name.as_bytes());
-    put_bytes(to, definition.kind.name().as_bytes());
+    put_bytes(to, definition.type_name().as_bytes());
     to.extend([definition.durable, definition.auto_delete, definition.internal].map(u8::from));
     encode_table(&definition.arguments, to);
 }
 
 fn decode_exchange(from: &mut Reader<'_>) -> Option<Change> {
     let (vhost, name) = (from.name()?, from.name()?);
-    let kind = Kind::parse(&from.name()?)?;
+    let type_name = from.name()?;
     let (durable, auto_delete, internal) = (from.flag()?, from.flag()?, from.flag()?);
     let arguments = decode_table(from)?;
     let alternate = text(&arguments, "alternate-exchange").ok()?;
+    let (kind, delayed) = parse_type(&type_name, &arguments).ok()?;
     let definition = ExchangeDefinition {
         vhost,
         name,
         kind,
+        delayed,
         durable,
         auto_delete,
         internal,

@@ -53,6 +53,8 @@ pub struct ExchangeDefinition {
     pub name: Name,
     /// How it routes.
     pub kind: Kind,
+    /// Of type `x-delayed-message`: a message's header `x-delay` says how many milliseconds it waits.
+    pub delayed: bool,
     /// Survives a restart.
     pub durable: bool,
     /// Goes with its last binding.
@@ -82,14 +84,46 @@ pub(crate) struct Exchange {
     topics: TopicTree<Destination>,
 }
 
+/// The type of exchanges that delay, as RabbitMQ's plugin for that names it, and the argument that says how it routes.
+const DELAYED: &str = "x-delayed-message";
+const DELAYED_KIND: &str = "x-delayed-type";
+
+/// What an exchange's type and arguments mean: how it routes, and whether it delays.
+///
+/// # Errors
+/// [`Cause::UnknownExchangeType`], and [`Cause::InvalidArgument`] for a delaying exchange that does not say how it routes.
+pub(crate) fn parse_type(name: &Name, arguments: &Table) -> Result<(Kind, bool), Cause> {
+    if let Some(kind) = Kind::parse(name) {
+        return Ok((kind, false));
+    }
+    if &**name != DELAYED {
+        return Err(Cause::UnknownExchangeType { kind: name.clone() });
+    }
+    let kind = arguments
+        .value(DELAYED_KIND)
+        .and_then(Value::as_str)
+        .and_then(Kind::parse);
+    kind.map(|kind| (kind, true)).ok_or_else(|| Cause::InvalidArgument {
+        argument: DELAYED_KIND.into(),
+        why: "must be 'direct', 'fanout', 'topic' or 'headers'",
+    })
+}
+
 impl ExchangeDefinition {
+    /// The name of its type, as declared.
+    #[must_use]
+    pub const fn type_name(&self) -> &'static str {
+        if self.delayed { DELAYED } else { self.kind.name() }
+    }
+
     /// Whether a second declaration says the same.
     ///
     /// # Errors
     /// [`Cause::Inequivalent`], naming the first difference.
     pub(crate) fn equivalent(&self, asked: &Self) -> Result<(), Cause> {
         let texts = [
-            ("type", self.kind.name().to_owned(), asked.kind.name().to_owned()),
+            ("type", self.type_name().to_owned(), asked.type_name().to_owned()),
+            (DELAYED_KIND, self.kind.name().to_owned(), asked.kind.name().to_owned()),
             ("durable", self.durable.to_string(), asked.durable.to_string()),
             (
                 "auto_delete",

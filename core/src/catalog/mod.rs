@@ -13,6 +13,7 @@ use crate::api::{Cause, Destination, Name, Object};
 use crate::message::Message;
 use crate::plant::{self, Plant};
 pub use change::Change;
+pub(crate) use exchange::parse_type;
 use exchange::{BindingKey, Exchange, Headers};
 pub use exchange::{ExchangeDefinition, Kind};
 pub use queue::{DURATION_MS_MAX, Definition, Overflow, Policy, QueueId};
@@ -420,6 +421,7 @@ impl Vhost {
                 vhost: name.clone(),
                 name: Name::from(exchange),
                 kind,
+                delayed: false,
                 durable: true,
                 auto_delete: false,
                 internal: false,

@@ -44,6 +44,14 @@ pub struct Policy {
     pub dead_letter_exchange: Option<Name>,
     /// `x-dead-letter-routing-key`; otherwise the message's own.
     pub dead_letter_key: Option<Name>,
+    /// `x-max-priority`: messages of higher priority are delivered first, and this is the highest. 0 without.
+    pub priority_max: u8,
+    /// `x-delivery-limit`: a message that was given back more often is dead-lettered or dropped.
+    pub delivery_limit: Option<u16>,
+    /// `x-retry-delay`, milliseconds: a message that was given back comes again after so long, doubled each time.
+    pub retry_delay_ms: Option<u64>,
+    /// `x-retry-delay-max`, milliseconds: what the doubling ends at.
+    pub retry_delay_max_ms: Option<u64>,
 }
 
 /// What a full queue does.
@@ -59,7 +67,7 @@ pub enum Overflow {
 }
 
 /// Features of RabbitMQ's queues that are refused, so that nobody relies on them in vain.
-const REFUSED: [&str; 3] = ["x-max-priority", "x-single-active-consumer", "x-delivery-limit"];
+const REFUSED: [&str; 1] = ["x-single-active-consumer"];
 
 /// The longest time that an argument or a property may state: ten years, as no sum of it with a wall clock overflows.
 pub const DURATION_MS_MAX: u64 = 10 * 365 * 24 * 3600 * 1000;
@@ -91,7 +99,18 @@ impl Policy {
             overflow: overflow(arguments)?,
             dead_letter_exchange: text(arguments, "x-dead-letter-exchange")?,
             dead_letter_key: text(arguments, "x-dead-letter-routing-key")?,
+            priority_max: number(arguments, "x-max-priority", 0, 255)?.unwrap_or(0) as u8,
+            delivery_limit: number(arguments, "x-delivery-limit", 0, 65_535)?.map(|limit| limit as u16),
+            retry_delay_ms: number(arguments, "x-retry-delay", 1, DURATION_MS_MAX)?,
+            retry_delay_max_ms: number(arguments, "x-retry-delay-max", 1, DURATION_MS_MAX)?,
         };
+        if policy.retry_delay_max_ms.is_some() && policy.retry_delay_ms.is_none() {
+            let why = "needs 'x-retry-delay' beside it";
+            return Err(Cause::InvalidArgument {
+                argument: Name::from("x-retry-delay-max"),
+                why,
+            });
+        }
         if policy.dead_letter_key.is_some() && policy.dead_letter_exchange.is_none() {
             let why = "needs 'x-dead-letter-exchange' beside it";
             return Err(Cause::InvalidArgument {
@@ -100,6 +119,28 @@ impl Policy {
             });
         }
         Ok(policy)
+    }
+
+    /// Whether it matters how often a message was given back.
+    #[must_use]
+    pub const fn counts_returns(&self) -> bool {
+        self.delivery_limit.is_some() || self.retry_delay_ms.is_some()
+    }
+
+    /// Whether a message that was given back so often has to leave.
+    #[must_use]
+    pub fn is_spent(&self, returns: u16) -> bool {
+        let early = u16::from(plant::is(Plant::DeliveryLimitOffByOne));
+        self.delivery_limit.is_some_and(|limit| returns + early > limit)
+    }
+
+    /// Milliseconds before a message that was given back so often may be delivered again.
+    #[must_use]
+    pub fn retry_delay(&self, returns: u16) -> u64 {
+        let max = self.retry_delay_max_ms.unwrap_or(DURATION_MS_MAX);
+        let doublings = u32::from(returns.saturating_sub(1)).min(if plant::is(Plant::RetryDelayFlat) { 0 } else { 62 });
+        let delay = self.retry_delay_ms.unwrap_or(0).saturating_mul(1 << doublings);
+        delay.min(max)
     }
 }
 
@@ -168,10 +209,11 @@ fn number(arguments: &Table, name: &str, min: u64, max: u64) -> Result<Option<u6
     match value.as_i64().and_then(|number| u64::try_from(number).ok()) {
         Some(number) if (min..=max).contains(&number) => Ok(Some(number)),
         _ => {
-            let why = if min == 0 {
-                "must be an integer from 0 on"
-            } else {
-                "must be an integer from 1 on"
+            let why = match (min, max) {
+                (0, 255) => "must be an integer from 0 to 255",
+                (0, 65_535) => "must be an integer from 0 to 65535",
+                (0, _) => "must be an integer from 0 on",
+                _ => "must be an integer from 1 on",
             };
             Err(Cause::InvalidArgument {
                 argument: Name::from(name),

@@ -2,7 +2,7 @@
 
 use super::channel::{Then, Waiting};
 use super::{Asked, Frontend};
-use crate::api::{Cause, ChannelReply, ConnId, Outcome, Reply};
+use crate::api::{Cause, ChannelReply, ConnId, Reply};
 use crate::catalog::{Applied, Change};
 use crate::machine::Now;
 use crate::node::AdminReply;
@@ -130,12 +130,8 @@ impl Frontend {
     }
 
     fn give_back(&mut self, delivery: &Delivery) {
-        let (queue, sequences) = (delivery.queue, vec![delivery.sequence]);
-        self.to_shard.push_back(Input::Settle {
-            queue,
-            sequences,
-            outcome: Outcome::Requeue,
-        });
+        let Delivery { queue, sequence, .. } = *delivery;
+        self.to_shard.push_back(Input::Unsent { queue, sequence });
     }
 
     fn answer_channel(&mut self, group: GroupId, waiting: Waiting, answer: Answer) {

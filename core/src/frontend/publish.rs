@@ -3,7 +3,7 @@
 use super::Frontend;
 use super::channel::{CachedRoute, Channel};
 use crate::api::{Cause, ChannelReply, Object, Operation};
-use crate::catalog::DURATION_MS_MAX;
+use crate::catalog::{DURATION_MS_MAX, QueueId};
 use crate::message::{Message, Properties};
 use crate::plant::{self, Plant};
 use crate::shard::{GroupId, Input, Publish, Token};
@@ -19,9 +19,10 @@ impl Frontend {
         self.counters.published += 1;
         self.counters.published_bytes += message.body().len() as u64;
         let publish = match self.address(group, &message) {
-            Ok((queues, ttl_ms)) => Publish {
-                queues,
-                ttl_ms,
+            Ok(address) => Publish {
+                queues: address.queues,
+                ttl_ms: address.ttl_ms,
+                delay_ms: address.delay_ms,
                 message,
             },
             Err(cause) => return self.fail(group, Operation::Publish, cause),
@@ -72,25 +73,23 @@ impl Frontend {
         replies.into_iter().for_each(|reply| self.say(group, reply));
     }
 
-    /// The queues that take the message, and its own time to live.
-    fn address(
-        &mut self,
-        group: GroupId,
-        message: &Message,
-    ) -> Result<(Arc<[crate::catalog::QueueId]>, Option<u64>), Cause> {
+    /// The queues that take the message, and when.
+    fn address(&mut self, group: GroupId, message: &Message) -> Result<Address, Cause> {
         let channel = self.channels.get_mut(&group).expect("the channel is open");
         let connection = &self.connections[&channel.conn];
         let ttl_ms = check_properties(message, &connection.user)?;
         let version = self.catalog.version();
         if let Some(queues) = cached(channel, version, message) {
-            return Ok((queues, ttl_ms));
+            let delay_ms = 0;
+            return Ok(Address {
+                queues,
+                ttl_ms,
+                delay_ms,
+            });
         }
         let (exchange, vhost) = (message.exchange(), &connection.vhost);
-        if self
-            .catalog
-            .exchange(vhost, exchange)
-            .is_some_and(|exchange| exchange.internal)
-        {
+        let definition = self.catalog.exchange(vhost, exchange);
+        if definition.is_some_and(|exchange| exchange.internal) {
             let (object, name) = (Object::Exchange, exchange.into());
             return Err(Cause::AccessRefused {
                 object,
@@ -98,20 +97,52 @@ impl Frontend {
                 why: "is internal: clients cannot publish to it",
             });
         }
+        let delays = definition.is_some_and(|exchange| exchange.delayed);
+        let delay_ms = if delays { delay_of(message)? } else { 0 };
         let route = self.catalog.route(vhost, exchange, message.routing_key(), message)?;
-        let queues: Arc<[crate::catalog::QueueId]> = Arc::from(route.queues);
+        let queues: Arc<[QueueId]> = Arc::from(route.queues);
         let address = Message::new(exchange, message.routing_key(), &[0, 0], &[]);
-        channel.route = route.cacheable.then(|| CachedRoute {
+        channel.route = (route.cacheable && !delays).then(|| CachedRoute {
             version,
             address,
             queues: queues.clone(),
         });
-        Ok((queues, ttl_ms))
+        Ok(Address {
+            queues,
+            ttl_ms,
+            delay_ms,
+        })
+    }
+}
+
+/// Where a message goes, and when.
+struct Address {
+    queues: Arc<[QueueId]>,
+    /// Its own time to live.
+    ttl_ms: Option<u64>,
+    /// Milliseconds before it may be delivered.
+    delay_ms: u64,
+}
+
+/// The header that says how long a message waits, as with RabbitMQ's plugin: an integer, or text of one; a negative one is
+/// that of a message that waited before.
+fn delay_of(message: &Message) -> Result<u64, Cause> {
+    let headers = message.headers();
+    let Some(value) = headers.value("x-delay") else {
+        return Ok(0);
+    };
+    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok());
+    match number.map(|number| number.max(0).unsigned_abs()) {
+        Some(delay_ms) if delay_ms <= DURATION_MS_MAX => Ok(delay_ms),
+        _ => Err(Cause::InvalidProperty {
+            property: "x-delay",
+            why: "must be an integer of milliseconds, ten years at most",
+        }),
     }
 }
 
 /// The route of the channel's last publish, if it had the same address.
-fn cached(channel: &Channel, version: u64, message: &Message) -> Option<Arc<[crate::catalog::QueueId]>> {
+fn cached(channel: &Channel, version: u64, message: &Message) -> Option<Arc<[QueueId]>> {
     let route = channel
         .route
         .as_ref()

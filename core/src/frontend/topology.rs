@@ -4,7 +4,7 @@ use super::Frontend;
 use super::channel::Then;
 use super::requests::Refused;
 use crate::api::{Cause, ChannelReply, ChannelRequest, Destination, Name, Object, Operation};
-use crate::catalog::{Change, Definition, ExchangeDefinition, Kind, Policy, QueueId, is_reserved, text};
+use crate::catalog::{Change, Definition, ExchangeDefinition, Policy, QueueId, is_reserved, parse_type, text};
 use crate::machine::Now;
 use crate::message::Table;
 use crate::shard::{GroupId, Guard, Input};
@@ -162,7 +162,7 @@ impl Frontend {
         if name.is_empty() {
             return Err(refused("is the default exchange, which nobody declares"));
         }
-        let kind = Kind::parse(kind).ok_or_else(|| Cause::UnknownExchangeType { kind: kind.clone() })?;
+        let (kind, delayed) = parse_type(kind, &arguments)?;
         let alternate = text(&arguments, "alternate-exchange")?;
         let ExchangeFlags {
             durable,
@@ -175,6 +175,7 @@ impl Frontend {
             vhost,
             name: name.clone(),
             kind,
+            delayed,
             durable,
             auto_delete,
             internal,

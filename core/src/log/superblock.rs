@@ -19,7 +19,7 @@ pub const SLOT_BYTES: u64 = 4096;
 /// Length of the file.
 pub const FILE_BYTES: u64 = 2 * SLOT_BYTES;
 /// Version of every format in the data folder.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"WSUP");
 const BYTES: usize = 64;

@@ -1,15 +1,15 @@
 //! Committed commands take effect.
 
-use super::entry::{Command, Enqueue, Settle};
+use super::entry::{Command, Enqueue, Return, Settle};
 use super::index::Index;
 use super::page::{Sequence, Slot};
 use super::propose::Proposal;
-use super::queue::Queue;
+use super::queue::{Death, Queue};
 use super::{Output, Shard, Token};
 use crate::catalog::{Applied, Change, DURATION_MS_MAX, QueueId};
 use crate::log::record::Position;
 use crate::mark::{self, Mark};
-use crate::message::Message;
+use crate::message::{Message, Properties};
 use crate::plant::{self, Plant};
 
 /// A page that must be in memory first.
@@ -67,13 +67,30 @@ impl Shard {
                     .map(|page| Missing { queue: *queue, page })
                     .or_else(|| self.missing_tail(enqueue))
             }
+            Command::Return(Return { queue, returned }) => {
+                let sequences = returned.iter().map(|(sequence, _)| *sequence);
+                self.missing_for_moves(QueueId(*queue), sequences)
+            }
+            Command::Promote { queue, sequences } => self.missing_for_moves(*queue, sequences.iter().copied()),
         }
     }
 
+    /// The first page that must be in memory so that messages can move within their queue: theirs, and every tail.
+    fn missing_for_moves(&self, id: QueueId, mut sequences: impl Iterator<Item = Sequence>) -> Option<Missing> {
+        let index = &self.queues.get(&id)?.index;
+        let tails = 0..index.nexts().len();
+        let page = sequences
+            .find_map(|sequence| index.missing_at(sequence))
+            .or_else(|| tails.clone().find_map(|lane| index.missing_tail(lane)))?;
+        Some(Missing { queue: id, page })
+    }
+
     fn missing_tail(&self, enqueue: &Enqueue) -> Option<Missing> {
-        enqueue.queues.iter().find_map(|queue| {
-            let page = self.queues.get(queue)?.index.missing_tail()?;
-            Some(Missing { queue: *queue, page })
+        enqueue.queues.iter().find_map(|id| {
+            let queue = self.queues.get(id)?;
+            let lane = queue.lane(priority_in(queue, &enqueue.message), enqueue.delay_ms > 0);
+            let page = queue.index.missing_tail(lane)?;
+            Some(Missing { queue: *id, page })
         })
     }
 
@@ -99,45 +116,96 @@ impl Shard {
                     self.apply_enqueue(time_ms, &enqueue, at.expect("a move has a message"));
                 }
             }
+            Command::Return(returned) => self.apply_return(time_ms, &returned),
+            Command::Promote { queue, sequences } => self.apply_promote(queue, &sequences),
         }
     }
 
     /// Messages of a queue in memory come at once.
-    pub(super) fn enqueue_transient(&mut self, queues: &[QueueId], ttl_ms: Option<u64>, message: &Message) {
-        for id in queues {
-            self.push(self.time_ms, *id, ttl_ms, message, Slot::IN_MEMORY);
+    pub(super) fn enqueue_transient(&mut self, enqueue: &Enqueue) {
+        for id in enqueue.transient.iter() {
+            self.push(self.time_ms, *id, enqueue, Slot::IN_MEMORY);
         }
         self.update_blocked();
+    }
+
+    /// Counts messages that came back, and puts them where they belong now.
+    pub(super) fn apply_return(&mut self, time_ms: u64, returned: &Return) {
+        let id = QueueId(returned.queue);
+        for (sequence, delay_ms) in &returned.returned {
+            let Some(queue) = self.queues.get_mut(&id) else { return };
+            let returns = queue.index.count_return(*sequence);
+            // The leader alone knows that nobody holds it: elsewhere, and in a replay, it is ready as it was.
+            let waited = queue.returning.remove(sequence);
+            let Some(returns) = returns else { continue };
+            if waited && queue.definition.policy.is_spent(returns) {
+                self.die(id, *sequence, Death::DeliveryLimit);
+            } else if *delay_ms > 0 {
+                let slot = self.take_out(id, *sequence).expect("it is live");
+                let due_ms = time_ms.saturating_add(*delay_ms);
+                let expires_ms = match slot.expires_ms {
+                    Slot::AT_ONCE => Slot::OVER,
+                    later => later,
+                };
+                if !plant::is(Plant::RetryLost) {
+                    self.put_in(
+                        id,
+                        Slot {
+                            due_ms,
+                            expires_ms,
+                            ..slot
+                        },
+                    );
+                }
+            } else if waited {
+                self.queues.get_mut(&id).expect("looked up").put_back(*sequence);
+            }
+        }
+        self.touch(id);
+    }
+
+    /// Messages whose time has come are ready.
+    pub(super) fn apply_promote(&mut self, id: QueueId, sequences: &[Sequence]) {
+        for sequence in sequences {
+            let Some(queue) = self.queues.get_mut(&id) else { return };
+            queue.delays.promoting.remove(sequence);
+            if let Some(slot) = self.take_out(id, *sequence) {
+                self.put_in(id, Slot { due_ms: 0, ..slot });
+            }
+        }
     }
 
     fn apply_enqueue(&mut self, time_ms: u64, enqueue: &Enqueue, at: Position) {
         let few = enqueue.queues.len() < 3 || !plant::is(Plant::FanoutForgetsOne);
         let count = if few { enqueue.queues.len() } else { 2 };
         for id in enqueue.queues.iter().take(count) {
-            self.push(time_ms, *id, enqueue.ttl_ms, &enqueue.message, at);
+            self.push(time_ms, *id, enqueue, at);
         }
         for id in enqueue.transient.iter() {
-            self.push(time_ms, *id, enqueue.ttl_ms, &enqueue.message, Slot::IN_MEMORY);
+            self.push(time_ms, *id, enqueue, Slot::IN_MEMORY);
         }
     }
 
-    fn push(&mut self, time_ms: u64, id: QueueId, ttl_ms: Option<u64>, message: &Message, at: Position) {
+    fn push(&mut self, time_ms: u64, id: QueueId, enqueue: &Enqueue, at: Position) {
         // A queue deleted between proposal and commit takes nothing.
-        let Some(queue) = self.queues.get_mut(&id) else {
+        let Some(queue) = self.queues.get(&id) else {
             mark::hit(Mark::QueueGoneBeforeCommit);
             return;
         };
+        let message = &enqueue.message;
         let time_ms = if plant::is(Plant::ExpiryByLocalClock) {
             self.now.wall.0
         } else {
             time_ms
         };
-        let ttls = ttl_ms.into_iter().chain(queue.definition.policy.message_ttl_ms);
+        let policy = &queue.definition.policy;
+        let ttls = enqueue.ttl_ms.into_iter().chain(policy.message_ttl_ms);
         let ttl_ms = if plant::is(Plant::LongerTtlWins) {
             ttls.max()
         } else {
             ttls.min()
         };
+        let starts_ms = time_ms.saturating_add(enqueue.delay_ms.min(DURATION_MS_MAX));
         let slot = Slot {
             at,
             bytes: message.bytes().len() as u32,
@@ -147,15 +215,32 @@ impl Shard {
             expires_ms: match ttl_ms {
                 None => 0,
                 Some(0) => Slot::AT_ONCE,
-                Some(ttl) => time_ms.saturating_add(ttl.min(DURATION_MS_MAX)),
+                Some(ttl) if plant::is(Plant::LifeBeginsBeforeDelay) => time_ms.saturating_add(ttl),
+                Some(ttl) => starts_ms.saturating_add(ttl.min(DURATION_MS_MAX)),
             },
+            due_ms: if enqueue.delay_ms > 0 && !plant::is(Plant::DelayIgnored) {
+                starts_ms
+            } else {
+                0
+            },
+            returns: 0,
+            priority: priority_in(queue, message),
             message: Some(message.clone()),
         };
-        let (bytes, logged) = (slot.bytes, slot.is_logged());
+        self.put_in(id, slot);
+    }
+
+    /// A message comes to the tail of its lane.
+    fn put_in(&mut self, id: QueueId, slot: Slot) {
+        let slot = Slot { live: true, ..slot };
+        let queue = self.queues.get_mut(&id).expect("looked up");
+        let (bytes, at, logged, cached) = (slot.bytes, slot.at, slot.is_logged(), slot.message.is_some());
         let sequence = queue.push(slot);
         if logged {
             self.space.add(at.segment, super::space::message_bytes(bytes));
-            self.cache.keep(id, sequence, bytes);
+            if cached {
+                self.cache.keep(id, sequence, bytes);
+            }
         } else {
             self.cache.pin(bytes);
         }
@@ -187,9 +272,13 @@ impl Shard {
 
     /// Removes one message; whether it was there.
     fn apply_settle_one(&mut self, id: QueueId, sequence: Sequence) -> bool {
-        let Some(slot) = self.queues.get_mut(&id).and_then(|queue| queue.index.settle(sequence)) else {
-            return false;
-        };
+        self.take_out(id, sequence).is_some()
+    }
+
+    /// Removes one message, with what is known of it.
+    fn take_out(&mut self, id: QueueId, sequence: Sequence) -> Option<Slot> {
+        let queue = self.queues.get_mut(&id)?;
+        let slot = queue.index.settle(sequence)?;
         if slot.is_logged() {
             self.space
                 .remove(slot.at.segment, super::space::message_bytes(slot.bytes));
@@ -199,7 +288,7 @@ impl Shard {
         } else if !plant::is(Plant::PinLeaks) {
             self.cache.unpin(slot.bytes);
         }
-        true
+        Some(slot)
     }
 
     fn drop_page(&mut self, id: QueueId, number: u64) {
@@ -224,6 +313,7 @@ impl Shard {
             Ok(Applied::Done) | Err(_) => {}
         }
         let result = result.map(|applied| (applied, ready));
+        let change = Box::new(change);
         self.output(Output::Changed { token, change, result });
     }
 
@@ -289,4 +379,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// The priority of a message in a queue: 0 where the queue has none.
+fn priority_in(queue: &Queue, message: &Message) -> u8 {
+    if queue.definition.policy.priority_max == 0 {
+        return 0;
+    }
+    Properties::parse(message.properties()).map_or(0, |properties| properties.priority().unwrap_or(0))
 }

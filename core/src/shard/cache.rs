@@ -17,7 +17,8 @@ pub(crate) struct Cache {
 /// What a message in memory costs beside its bytes: allocation, slot, place in the order.
 const OVERHEAD_BYTES: u64 = 128;
 
-const fn cost(bytes: u32) -> u64 {
+/// What a message costs the budget.
+pub(super) const fn cost(bytes: u32) -> u64 {
     bytes as u64 + OVERHEAD_BYTES
 }
 

@@ -59,7 +59,7 @@ impl Shard {
                     queue: queue.0,
                     ranges: vec![(*sequence, *sequence)],
                 }),
-                Command::Change(_) | Command::Enqueue(_) => {}
+                Command::Change(_) | Command::Enqueue(_) | Command::Return(_) | Command::Promote { .. } => {}
             }
         }
         leaving

@@ -5,7 +5,7 @@
 //! the number of queues and pages, not with the number of messages.
 //!
 //! Manifest: varint time, varint next queue number, changes that rebuild the catalog (count, then each), then queues
-//! (count, then each: number, next sequence, pages), each page as in `put_page`.
+//! (count, then each: number, next sequence of each lane, pages), each page as in `put_page`.
 
 use super::Shard;
 use super::index::Index;
@@ -20,9 +20,9 @@ use crate::plant::{self, Plant};
 use std::collections::BTreeMap;
 
 /// Bytes of a stored slot, at most.
-const SLOT_BYTES_MAX: usize = 46;
+const SLOT_BYTES_MAX: usize = 62;
 /// Bytes of a page's entry in the manifest, at most, beside its segments.
-const PAGE_ENTRY_BYTES_MAX: usize = 80;
+const PAGE_ENTRY_BYTES_MAX: usize = 90;
 
 /// The state of checkpointing.
 #[derive(Debug)]
@@ -199,7 +199,8 @@ impl Shard {
         let pages = queues.flat_map(|queue| queue.index.pages().values());
         let mut scratch = Vec::new();
         self.catalog.changes().for_each(|change| change.encode(&mut scratch));
-        let fixed = scratch.len() + self.queues.len() * 40 + 64;
+        let lanes: usize = self.queues.values().map(|queue| queue.index.nexts().len()).sum();
+        let fixed = scratch.len() + self.queues.len() * 40 + lanes * 10 + 64;
         pages.fold(record_bytes(fixed), |bytes, page| {
             let entry = PAGE_ENTRY_BYTES_MAX + page.by_segment.len() * 20;
             let record = if page.dirty {
@@ -250,7 +251,9 @@ impl Shard {
         put_varint(to, queues.clone().count() as u64);
         for queue in queues {
             put_varint(to, queue.id.0);
-            put_varint(to, queue.index.next());
+            let nexts = queue.index.nexts();
+            put_varint(to, nexts.len() as u64);
+            nexts.for_each(|next| put_varint(to, next));
             put_varint(to, queue.index.pages().len() as u64);
             queue
                 .index
@@ -343,7 +346,9 @@ impl Manifest {
 }
 
 fn read_queue(from: &mut Reader<'_>) -> Option<(QueueId, Index)> {
-    let (id, next) = (QueueId(from.varint()?), from.varint()?);
+    let id = QueueId(from.varint()?);
+    let lanes = from.count()?;
+    let next = (0..lanes).map(|_| from.varint()).collect::<Option<Vec<_>>>()?;
     let count = from.count()?;
     let pages = (0..count)
         .map(|_| read_page(from))
@@ -359,6 +364,7 @@ fn put_page(number: u64, page: &Page, to: &mut Vec<u8>) {
         u64::from(page.live),
         page.body_bytes,
         page.expires_ms,
+        page.due_ms,
         stored.at.segment,
         u64::from(stored.at.offset),
         u64::from(stored.bytes),
@@ -379,6 +385,7 @@ fn read_page(from: &mut Reader<'_>) -> Option<(u64, Page)> {
         live: u16::try_from(from.varint()?).ok()?,
         body_bytes: from.varint()?,
         expires_ms: from.varint()?,
+        due_ms: from.varint()?,
         ..Page::default()
     };
     let at = Position {

@@ -6,6 +6,7 @@
 
 use super::Shard;
 use super::entry::put_message;
+use super::index::first_of;
 use super::page::{MESSAGE_HEAD_BYTES, Sequence};
 use crate::catalog::QueueId;
 use crate::knob;
@@ -62,7 +63,7 @@ impl Shard {
             .enumerate()
             .filter(|(_, slot)| slot.live && slot.at.segment == victim)
         {
-            let sequence = number * knob::page_slots() as u64 + place as u64;
+            let sequence = first_of(number) + place as u64;
             let Some(message) = &slot.message else {
                 if found.is_empty() {
                     self.load_messages(id, sequence);

@@ -34,9 +34,7 @@ impl Shard {
                 .slot(sequence)
                 .expect("pages of dying messages stay in memory");
             let Some(message) = slot.message.clone() else {
-                mark::hit(Mark::DeadLetterAwaitsBody);
-                self.load_messages(id, sequence);
-                return;
+                return self.read_dead(id, sequence);
             };
             let live = slot.live;
             let definition = queue.definition.clone();
@@ -47,6 +45,22 @@ impl Shard {
             self.buried(number);
         }
         self.touch(id);
+    }
+
+    /// Reads a dead letter's message. Where somebody waits for what is ready, every second read is his (G15).
+    fn read_dead(&mut self, id: QueueId, sequence: Sequence) {
+        mark::hit(Mark::DeadLetterAwaitsBody);
+        let waits = self.waits_for(id);
+        let queue = self.queues.get_mut(&id).expect("looked up");
+        if queue.loading.is_some() {
+            return;
+        }
+        if std::mem::take(&mut queue.read_for_dead) && queue.ready > 0 && waits {
+            self.touch(id);
+            return;
+        }
+        queue.read_for_dead = true;
+        self.load_messages(id, sequence);
     }
 
     fn move_dead(&mut self, id: QueueId, sequence: Sequence, from: &Definition, message: &Message, death: Death) {
@@ -62,6 +76,7 @@ impl Shard {
             queues,
             transient,
             ttl_ms: None,
+            delay_ms: 0,
             message,
         };
         if self.queues[&id].is_persistent() {
@@ -99,6 +114,7 @@ impl Shard {
                 Publish {
                     queues,
                     ttl_ms: None,
+                    delay_ms: 0,
                     message,
                 },
             );

@@ -1,6 +1,7 @@
 //! Ready messages go to whoever waits for them.
 
-use super::entry::parse_message;
+use super::delays::Due;
+use super::entry::{Command, parse_message};
 use super::index::page_of;
 use super::page::{MESSAGE_HEAD_BYTES, Sequence, Slot};
 use super::queue::{Death, Dying, Head, Holder, Queue};
@@ -10,9 +11,16 @@ use crate::disk::{FileId, ReadId};
 use crate::knob;
 use crate::log::record::{Position, checksum};
 use crate::mark::{self, Mark};
+use crate::message::{Message, OwnedProperties, Value};
 use crate::node::HaltCause;
 use crate::plant::{self, Plant};
 use bytes::Bytes;
+
+/// What is read ahead takes no more than this part of the cache: it must not drive out what was read with it.
+const READ_AHEAD_SHARE: u64 = 4;
+
+/// The header that tells how often a message was given back.
+const DELIVERY_COUNT: &str = "x-delivery-count";
 
 /// What a read is for.
 #[derive(Debug)]
@@ -44,7 +52,7 @@ impl Shard {
                 self.active.insert(id);
             }
             if let Some(queue) = self.queues.get_mut(&id) {
-                queue.seen = queue.index.next();
+                queue.see();
             }
             self.schedule_expiry(id);
             if self.outputs.len() > knob::round_outputs() {
@@ -55,6 +63,7 @@ impl Shard {
     }
 
     fn serve(&mut self, id: QueueId) -> Turn {
+        self.promote(id);
         self.shorten(id);
         self.bury(id);
         let mut bytes = 0;
@@ -73,7 +82,7 @@ impl Shard {
                 }
                 Head::Empty => return self.answer_gets_empty(id),
             };
-            if self.expired(id, sequence) {
+            if self.expired(id, sequence) || self.spent(id, sequence) {
                 continue;
             }
             if !self.waits_for(id) {
@@ -113,7 +122,7 @@ impl Shard {
     }
 
     /// Whether somebody could take a message now.
-    fn waits_for(&self, id: QueueId) -> bool {
+    pub(super) fn waits_for(&self, id: QueueId) -> bool {
         let queue = &self.queues[&id];
         !queue.gets.is_empty() || queue.consumers.iter().any(|consumer| self.has_credit(*consumer))
     }
@@ -137,7 +146,10 @@ impl Shard {
         let queue = self.queues.get_mut(&id).expect("it is being served");
         queue.take(sequence);
         let slot = queue.index.slot(sequence).expect("the head is in memory");
-        let message = slot.message.clone().expect("loaded");
+        let mut message = slot.message.clone().expect("loaded");
+        if slot.returns > 0 {
+            message = with_count(&message, slot.returns);
+        }
         let redelivered = queue.is_redelivered(sequence);
         let delivery = Delivery {
             queue: id,
@@ -195,7 +207,7 @@ impl Shard {
         let late = 1000 * u64::from(plant::is(Plant::ExpiryLate));
         let over = slot.expires_ms != 0 && slot.expires_ms + late <= self.time_ms;
         let at_once = slot.expires_ms == Slot::AT_ONCE && !plant::is(Plant::AtOnceNeverDelivered);
-        if !over || (at_once && sequence >= self.queues[&id].seen && self.waits_for(id)) {
+        if !over || (at_once && !self.queues[&id].is_seen(sequence) && self.waits_for(id)) {
             return false;
         }
         let queue = self.queues.get_mut(&id).expect("it is being served");
@@ -203,6 +215,36 @@ impl Shard {
         self.counters.expired += 1;
         self.die(id, sequence, Death::Expired);
         true
+    }
+
+    /// Removes the head if it was given back too often: the node stopped between that and its end. Whether it was.
+    fn spent(&mut self, id: QueueId, sequence: Sequence) -> bool {
+        let queue = self.queues.get_mut(&id).expect("it is being served");
+        if !queue.is_spent(sequence) {
+            return false;
+        }
+        queue.take(sequence);
+        self.die(id, sequence, Death::DeliveryLimit);
+        true
+    }
+
+    /// Messages whose time has come are to be ready.
+    fn promote(&mut self, id: QueueId) {
+        let time_ms = self.time_ms;
+        let Some(queue) = self.queues.get_mut(&id) else { return };
+        match queue.due(time_ms, knob::turn_messages()) {
+            None => {}
+            Some(Due::Page(page)) => self.load_page(id, page),
+            Some(Due::Messages(sequences)) => {
+                let persistent = queue.is_persistent();
+                mark::hit(Mark::DelayOver);
+                if persistent {
+                    self.propose(Command::Promote { queue: id, sequences }, None, false);
+                } else {
+                    self.apply_promote(id, &sequences);
+                }
+            }
+        }
     }
 
     /// Without consumers, heads still expire.
@@ -270,11 +312,11 @@ impl Shard {
     fn schedule_expiry(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
         let due = if queue.loading.is_some() {
-            0
+            None
         } else {
-            queue.head_expiry()
+            let expiry = Some(queue.head_expiry()).filter(|expiry| *expiry != 0);
+            expiry.into_iter().chain(queue.delays.next()).min()
         };
-        let due = (due != 0).then_some(due);
         if queue.timer == due || (plant::is(Plant::TimerNotMoved) && queue.timer.is_some()) {
             return;
         }
@@ -303,7 +345,7 @@ impl Shard {
             let idle = self.queues.get(&id).is_some_and(|queue| queue.consumers.is_empty());
             if idle {
                 mark::hit(Mark::QueueIdleExpired);
-                self.propose(super::entry::Command::Change(Change::DeleteQueue { id }), None, false);
+                self.propose(Command::Change(Change::DeleteQueue { id }), None, false);
             }
         }
     }
@@ -354,7 +396,8 @@ impl Shard {
             return;
         }
         let at = queue.index.slot(first).expect("the page is in memory").at;
-        let (wanted, bytes) = near(queue, first, at);
+        let budget = self.config.cache_bytes / READ_AHEAD_SHARE;
+        let (wanted, bytes) = near(queue, first, at, budget);
         let read = self.log.read(FileId::Segment(at.segment), u64::from(at.offset), bytes);
         queue.loading = Some(read);
         self.loads.insert(read, Load::Messages { queue: id, at, wanted });
@@ -458,16 +501,31 @@ impl Shard {
     }
 }
 
+/// The message, telling in its headers how often it was given back, as RabbitMQ's quorum queues do.
+fn with_count(message: &Message, returns: u16) -> Message {
+    let mut properties = OwnedProperties::parse(message.properties()).unwrap_or_default();
+    let headers = properties.headers.get_or_insert_default();
+    headers.0.retain(|(name, _)| &**name != DELIVERY_COUNT);
+    headers.0.push((DELIVERY_COUNT.into(), Value::I64(i64::from(returns))));
+    Message::new(
+        message.exchange(),
+        message.routing_key(),
+        &properties.to_vec(),
+        message.body(),
+    )
+}
+
 /// Durable bytes that are not what was written.
 pub(super) struct Damage {
     pub(super) at: Position,
     pub(super) what: &'static str,
 }
 
-/// The messages from `first` on, in order, that one read can bring: their sequences and offsets in it, and its length.
-fn near(queue: &Queue, first: Sequence, at: Position) -> (Vec<(Sequence, u32)>, u32) {
+/// The messages from `first` on, in order, that one read can bring and the budget can keep: their sequences and offsets in
+/// it, and its length.
+fn near(queue: &Queue, first: Sequence, at: Position, budget: u64) -> (Vec<(Sequence, u32)>, u32) {
     let mut wanted = Vec::new();
-    let mut end = 0;
+    let (mut end, mut kept) = (0, 0);
     let page = page_of(first);
     for sequence in first.. {
         let Some(slot) = queue.index.slot(sequence).filter(|_| page_of(sequence) == page) else {
@@ -485,7 +543,8 @@ fn near(queue: &Queue, first: Sequence, at: Position) -> (Vec<(Sequence, u32)>, 
             break;
         };
         let length = slot.bytes + MESSAGE_HEAD_BYTES;
-        if offset + length > knob::read_ahead_bytes() && sequence != first {
+        kept += super::cache::cost(slot.bytes);
+        if (offset + length > knob::read_ahead_bytes() || kept > budget) && sequence != first {
             break;
         }
         end = end.max(offset + length);

@@ -29,6 +29,10 @@ pub(crate) enum Command {
         sequence: Sequence,
         enqueue: Enqueue,
     },
+    /// Messages were delivered and given back, and that is counted.
+    Return(Return),
+    /// Delayed messages whose time has come go to the tails of their lanes, in this order.
+    Promote { queue: QueueId, sequences: Vec<Sequence> },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +43,17 @@ pub(crate) struct Enqueue {
     pub(crate) transient: Arc<[QueueId]>,
     /// The message's own time to live, in milliseconds.
     pub(crate) ttl_ms: Option<u64>,
+    /// Milliseconds before it may be delivered; its time to live begins after them.
+    pub(crate) delay_ms: u64,
     pub(crate) message: Message,
+}
+
+/// Messages of a queue that came back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Return {
+    pub(crate) queue: u64,
+    /// Each with the milliseconds before it may be delivered again: without, it is back at its old place.
+    pub(crate) returned: Vec<(Sequence, u64)>,
 }
 
 /// Inclusive ranges of a queue's sequences.
@@ -53,6 +67,8 @@ const CHANGE: u8 = 1;
 const ENQUEUE: u8 = 2;
 const SETTLE: u8 = 3;
 const MOVE: u8 = 4;
+const RETURN: u8 = 5;
+const PROMOTE: u8 = 6;
 
 impl Settle {
     /// Adds one sequence, to the last range if it follows it.
@@ -100,6 +116,25 @@ impl Command {
                 put_varint(tail, *sequence);
                 Some(enqueue.encode(to))
             }
+            Self::Return(Return { queue, returned }) => {
+                let tail = to.tail();
+                tail.push(RETURN);
+                put_varint(tail, *queue);
+                put_varint(tail, returned.len() as u64);
+                for (sequence, delay_ms) in returned {
+                    put_varint(tail, *sequence);
+                    put_varint(tail, *delay_ms);
+                }
+                None
+            }
+            Self::Promote { queue, sequences } => {
+                let tail = to.tail();
+                tail.push(PROMOTE);
+                put_varint(tail, queue.0);
+                put_varint(tail, sequences.len() as u64);
+                sequences.iter().for_each(|sequence| put_varint(tail, *sequence));
+                None
+            }
         }
     }
 
@@ -133,6 +168,19 @@ impl Command {
                     Some(at),
                 ))
             }
+            RETURN => {
+                let queue = from.varint()?;
+                let count = from.count()?;
+                let returned = (0..count).map(|_| Some((from.varint()?, from.varint()?)));
+                let returned = returned.collect::<Option<Vec<_>>>()?;
+                Some((Self::Return(Return { queue, returned }), None))
+            }
+            PROMOTE => {
+                let queue = QueueId(from.varint()?);
+                let count = from.count()?;
+                let sequences = (0..count).map(|_| from.varint()).collect::<Option<Vec<_>>>()?;
+                Some((Self::Promote { queue, sequences }, None))
+            }
             _ => None,
         }
     }
@@ -144,6 +192,7 @@ impl Enqueue {
         put_varint(tail, self.queues.len() as u64);
         self.queues.iter().for_each(|queue| put_varint(tail, queue.0));
         put_varint(tail, self.ttl_ms.map_or(0, |ttl| ttl + 1));
+        put_varint(tail, self.delay_ms);
         let at = to.len() as u32;
         put_message(self.message.bytes(), to);
         at
@@ -155,6 +204,7 @@ impl Enqueue {
             .map(|_| Some(QueueId(from.varint()?)))
             .collect::<Option<Arc<[QueueId]>>>()?;
         let ttl_ms = from.varint()?.checked_sub(1);
+        let delay_ms = from.varint()?;
         let at = from.position();
         let sum = from.u32()?;
         let bytes = from.u32()? as usize;
@@ -168,6 +218,7 @@ impl Enqueue {
             queues,
             transient: Arc::default(),
             ttl_ms,
+            delay_ms,
             message,
         };
         Some((enqueue, u32::try_from(at).ok()?))
@@ -215,12 +266,16 @@ mod tests {
         let message = (any::<[u8; 4]>(), prop::collection::vec(any::<u8>(), 0..50))
             .prop_map(|(key, body)| Message::new("exchange", &key, &[0, 0], &body));
         let queues = prop::collection::vec(any::<u64>().prop_map(QueueId), 0..4).prop_map(Arc::from);
-        let enqueue = (queues, prop::option::of(0..u64::MAX), message).prop_map(|(queues, ttl_ms, message)| Enqueue {
+        let enqueue = (queues, prop::option::of(0..u64::MAX), any::<u64>(), message);
+        let enqueue = enqueue.prop_map(|(queues, ttl_ms, delay_ms, message)| Enqueue {
             queues,
             transient: Arc::default(),
             ttl_ms,
+            delay_ms,
             message,
         });
+        let returned = prop::collection::vec(any::<(u64, u64)>(), 0..4);
+        let sequences = prop::collection::vec(any::<u64>(), 0..4);
         let ranges = prop::collection::vec((0..u64::MAX / 2, 0..1000_u64).prop_map(|(a, b)| (a, a + b)), 0..4);
         prop_oneof![
             enqueue.clone().prop_map(Command::Enqueue),
@@ -229,6 +284,11 @@ mod tests {
                 queue: QueueId(queue),
                 sequence,
                 enqueue
+            }),
+            (any::<u64>(), returned).prop_map(|(queue, returned)| Command::Return(Return { queue, returned })),
+            (any::<u64>(), sequences).prop_map(|(queue, sequences)| Command::Promote {
+                queue: QueueId(queue),
+                sequences
             }),
             Just(Command::Change(Change::Restarted)),
         ]

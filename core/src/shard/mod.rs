@@ -13,6 +13,7 @@
 //! | `queue` | what the leader knows beside it |
 //! | `propose` | requests become commands; batches become entries |
 //! | `apply` | committed commands take effect |
+//! | `delays` | when to look for messages whose time has come |
 //! | `dispatch` | ready messages go to consumers; bodies are loaded, expired and overflowing messages leave |
 //! | `dead_letter` | where a message goes that died |
 //! | `checkpoint` | the index goes to the log, so that a restart reads the tail only |
@@ -26,6 +27,7 @@ mod check;
 mod checkpoint;
 mod compact;
 mod dead_letter;
+mod delays;
 mod dispatch;
 pub(crate) mod entry;
 pub(crate) mod index;
@@ -93,6 +95,8 @@ pub(crate) enum Input {
     Get { token: Token, queue: QueueId, behind: bool },
     /// A delivery that is settled by being sent was handed to its session.
     Sent { queue: QueueId, sequence: Sequence },
+    /// A delivery came to nobody: it goes back, and that does not count.
+    Unsent { queue: QueueId, sequence: Sequence },
     /// Settles deliveries.
     Settle {
         queue: QueueId,
@@ -118,6 +122,8 @@ pub(crate) enum Input {
 pub(crate) struct Publish {
     pub(crate) queues: Arc<[QueueId]>,
     pub(crate) ttl_ms: Option<u64>,
+    /// Milliseconds before it may be delivered.
+    pub(crate) delay_ms: u64,
     pub(crate) message: Message,
 }
 
@@ -150,7 +156,7 @@ pub(crate) enum Output {
     },
     Changed {
         token: Option<Token>,
-        change: Change,
+        change: Box<Change>,
         result: Result<(Applied, u64), Cause>,
     },
     Purged {
@@ -289,6 +295,7 @@ impl Shard {
                 behind: false,
             } => self.get(token, queue),
             Input::Sent { queue, sequence } => self.sent(queue, sequence),
+            Input::Unsent { queue, sequence } => self.unsent(queue, sequence),
             Input::Settle {
                 queue,
                 sequences,
@@ -338,7 +345,7 @@ impl Shard {
             let ahead = at_ms.saturating_sub(self.now.wall.0);
             Deadline {
                 at: self.now.mono.after_ms(ahead),
-                reason: "a message expires",
+                reason: "a message expires or is due",
             }
         });
         let idle = self.idles.first().map(|(at, _)| Deadline {

@@ -3,8 +3,9 @@
 //! Pages are what lets a backlog be larger than memory: a page that a checkpoint stored and that nothing works on is
 //! dropped and read back when the queue's head comes to it.
 //!
-//! Stored, a page is: varint slot count, then for each slot a varint of `1 + state` (0: settled, and nothing follows),
-//! varint segment, varint offset, varint bytes, varint expiry in ms (0: none).
+//! Stored, a page is: varint slot count, then for each slot a byte (0: settled, and nothing follows; 1: live; 2: live, with
+//! more), varint segment, varint offset, varint bytes, varint bytes of the body, varint expiry in ms (0: none); with more,
+//! varint returns, priority byte, varint due time in ms (0: none).
 
 use crate::encoding::{Reader, put_varint};
 use crate::knob;
@@ -32,6 +33,13 @@ pub(crate) struct Slot {
     /// Wall time in milliseconds from which it must not be delivered; 0 means never, [`Slot::AT_ONCE`] at once or not
     /// at all.
     pub expires_ms: u64,
+    /// Wall time in milliseconds before which it must not be delivered; 0 if that is over. Only in the lane of delayed
+    /// messages.
+    pub due_ms: u64,
+    /// How often it was delivered and given back, where the queue counts that.
+    pub returns: u16,
+    /// As the publisher gave it; 0 where the queue has no priorities.
+    pub priority: u8,
     /// The message itself, while it is cached.
     pub message: Option<Message>,
 }
@@ -51,6 +59,8 @@ pub(crate) struct Page {
     pub by_segment: Vec<(u64, u64)>,
     /// The earliest expiry of any slot ever filled; 0 means none.
     pub expires_ms: u64,
+    /// The earliest due time of any slot ever filled; 0 means none.
+    pub due_ms: u64,
     /// The newest stored copy: where its body lies, its length, its checksum.
     pub stored: Option<Stored>,
     /// Whether it differs from the stored copy.
@@ -70,17 +80,34 @@ pub(crate) struct Stored {
     pub checksum: u32,
 }
 
+/// States of a stored slot.
+const SETTLED: u8 = 0;
+const LIVE: u8 = 1;
+const LIVE_WITH_MORE: u8 = 2;
+
+/// The earlier of two times, where 0 is none.
+const fn earlier(a: u64, b: u64) -> u64 {
+    if a == 0 || (b != 0 && b < a) { b } else { a }
+}
+
 /// Bytes beside each message in the log: its checksum and its length.
 pub(crate) const MESSAGE_HEAD_BYTES: u32 = 8;
 
 impl Slot {
     /// The expiry of a message whose time to live is 0: a consumer that waits may have it.
     pub(crate) const AT_ONCE: u64 = 1;
+    /// The expiry of such a message that comes back after a delay: it had its chance.
+    pub(crate) const OVER: u64 = 2;
     /// The place of a message that is not in the log.
     pub(crate) const IN_MEMORY: Position = Position {
         segment: u64::MAX,
         offset: 0,
     };
+
+    /// Whether it is stored with more than where it lies.
+    const fn has_more(&self) -> bool {
+        self.returns > 0 || self.due_ms > 0
+    }
 
     /// Whether the message is in the log.
     #[must_use]
@@ -114,10 +141,13 @@ impl Page {
         self.live += 1;
         self.body_bytes += u64::from(slot.body_bytes);
         self.cached += u16::from(slot.message.is_some());
-        let sooner = (slot.expires_ms < self.expires_ms) != plant::is(Plant::ExpiryHintLate);
-        if slot.expires_ms != 0 && (self.expires_ms == 0 || sooner) {
-            self.expires_ms = slot.expires_ms;
-        }
+        let expires_ms = if plant::is(Plant::ExpiryHintLate) {
+            self.expires_ms.max(slot.expires_ms)
+        } else {
+            earlier(self.expires_ms, slot.expires_ms)
+        };
+        self.expires_ms = expires_ms;
+        self.due_ms = earlier(self.due_ms, slot.due_ms);
         if slot.is_logged() {
             self.add_bytes(slot.at.segment, slot.bytes);
         }
@@ -163,6 +193,15 @@ impl Page {
         self.dirty = true;
     }
 
+    /// A message was given back once more.
+    pub(crate) fn count_return(&mut self, index: usize) {
+        let slot = &mut self.slots.as_mut().expect("a page is loaded before it changes")[index];
+        slot.returns = slot
+            .returns
+            .saturating_add(u16::from(!plant::is(Plant::ReturnUncounted)));
+        self.dirty = true;
+    }
+
     /// Forgets the cached message of a slot; its length if there was one.
     pub(crate) fn uncache(&mut self, index: usize) -> Option<u32> {
         let slot = self.slots.as_mut()?.get_mut(index)?;
@@ -190,16 +229,21 @@ impl Page {
         put_varint(&mut to, slots.len() as u64);
         for slot in slots {
             if !slot.live {
-                to.push(0);
+                to.push(SETTLED);
                 continue;
             }
             assert!(slot.is_logged(), "queues in memory are not stored");
-            to.push(1);
+            to.push(if slot.has_more() { LIVE_WITH_MORE } else { LIVE });
             put_varint(&mut to, slot.at.segment);
             put_varint(&mut to, u64::from(slot.at.offset));
             put_varint(&mut to, u64::from(slot.bytes));
             put_varint(&mut to, u64::from(slot.body_bytes));
             put_varint(&mut to, slot.expires_ms);
+            if slot.has_more() {
+                put_varint(&mut to, u64::from(slot.returns));
+                to.push(slot.priority);
+                put_varint(&mut to, slot.due_ms);
+            }
         }
         to
     }
@@ -254,7 +298,9 @@ impl Page {
 }
 
 fn read_slot(from: &mut Reader<'_>) -> Option<Slot> {
-    let live = from.flag()?;
+    let state = from.u8()?;
+    let live = state != SETTLED;
+    (state <= LIVE_WITH_MORE).then_some(())?;
     let mut slot = Slot {
         at: Slot::IN_MEMORY,
         bytes: 0,
@@ -262,6 +308,9 @@ fn read_slot(from: &mut Reader<'_>) -> Option<Slot> {
         live,
         delivered: false,
         expires_ms: 0,
+        due_ms: 0,
+        returns: 0,
+        priority: 0,
         message: None,
     };
     if live {
@@ -272,6 +321,11 @@ fn read_slot(from: &mut Reader<'_>) -> Option<Slot> {
         slot.bytes = u32::try_from(from.varint()?).ok()?;
         slot.body_bytes = u32::try_from(from.varint()?).ok()?;
         slot.expires_ms = from.varint()? * u64::from(!plant::is(Plant::PageForgetsExpiry));
+        if state == LIVE_WITH_MORE {
+            slot.returns = u16::try_from(from.varint()?).ok()? * u16::from(!plant::is(Plant::ReturnCountLost));
+            slot.priority = from.u8()?;
+            slot.due_ms = from.varint()?;
+        }
         let whole = slot.is_logged() && slot.body_bytes <= slot.bytes && slot.bytes as usize <= BODY_BYTES_MAX;
         whole.then_some(())?;
     }

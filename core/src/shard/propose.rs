@@ -1,6 +1,6 @@
 //! Requests become commands, commands a batch, and a batch, when the disk is idle, an entry.
 
-use super::entry::{Command, Enqueue, Settle};
+use super::entry::{Command, Enqueue, Return, Settle};
 use super::queue::{Death, Get, Holder};
 use super::{Consumer, ConsumerId, ConsumerSpec, GroupId, Guard, Output, Publish, Shard, Token};
 use crate::api::{Cause, ConnId, Object, Outcome};
@@ -30,6 +30,8 @@ pub(super) struct Batch {
     open_bytes: u64,
     /// Settlements beside them, gathered by queue: all of them go with the next write.
     settles: BTreeMap<QueueId, Settle>,
+    /// Likewise, returns that are counted.
+    returns: BTreeMap<QueueId, Return>,
     /// Written, waiting for the disk.
     pub(super) flying: VecDeque<Flight>,
     flying_bytes: u64,
@@ -132,8 +134,26 @@ impl Batch {
         );
     }
 
+    /// Whether settlements or returns wait for the next write.
+    fn has_gathered(&self) -> bool {
+        !self.settles.is_empty() || !self.returns.is_empty()
+    }
+
     fn is_open_empty(&self) -> bool {
-        self.open.is_empty() && self.settles.is_empty()
+        self.open.is_empty() && !self.has_gathered()
+    }
+}
+
+impl Publish {
+    /// As a command for these queues.
+    fn enqueue(self, queues: Arc<[QueueId]>, transient: Arc<[QueueId]>) -> Enqueue {
+        Enqueue {
+            queues,
+            transient,
+            ttl_ms: self.ttl_ms,
+            delay_ms: self.delay_ms,
+            message: self.message,
+        }
     }
 }
 
@@ -150,21 +170,19 @@ impl Shard {
         }
         let publish = Publish { queues, ..publish };
         let (persistent, transient) = self.split(&publish.queues);
-        let Publish { ttl_ms, message, .. } = publish;
-        if !transient.is_empty() {
-            self.enqueue_transient(&transient, ttl_ms, &message);
+        let enqueue = publish.enqueue(persistent, transient);
+        if !enqueue.transient.is_empty() {
+            self.enqueue_transient(&enqueue);
         }
-        if persistent.is_empty() {
+        if enqueue.queues.is_empty() {
             if let Some(token) = token.filter(|_| !plant::is(Plant::ConfirmForgotten)) {
                 self.output(Output::Published { token, ok: true });
             }
             return;
         }
         let enqueue = Enqueue {
-            queues: persistent,
             transient: Arc::default(),
-            ttl_ms,
-            message,
+            ..enqueue
         };
         if plant::is(Plant::ConfirmEarly)
             && let Some(token) = token.take()
@@ -238,7 +256,7 @@ impl Shard {
                 });
                 self.output(Output::Changed {
                     token: Some(token),
-                    change,
+                    change: Box::new(change),
                     result,
                 });
                 return;
@@ -399,11 +417,36 @@ impl Shard {
             }
             Outcome::Requeue => {
                 self.counters.requeued += 1;
-                self.queues
-                    .get_mut(&id)
-                    .expect("it holds the message")
-                    .put_back(sequence);
+                self.give_back(id, sequence);
             }
+        }
+    }
+
+    /// A message comes back: at once, or where returns are counted, when that is durable.
+    fn give_back(&mut self, id: QueueId, sequence: Sequence) {
+        let queue = self.queues.get_mut(&id).expect("it holds the message");
+        let policy = &queue.definition.policy;
+        if !policy.counts_returns() {
+            return queue.put_back(sequence);
+        }
+        mark::hit(Mark::ReturnCounted);
+        let returns = queue
+            .index
+            .slot(sequence)
+            .map_or(0, |slot| slot.returns)
+            .saturating_add(1);
+        let returned = (sequence, policy.retry_delay(returns));
+        queue.returning.insert(sequence);
+        if queue.is_persistent() {
+            let gathered = self.batch.returns.entry(id).or_default();
+            gathered.queue = id.0;
+            gathered.returned.push(returned);
+        } else {
+            let returned = Return {
+                queue: id.0,
+                returned: vec![returned],
+            };
+            self.apply_return(self.time_ms, &returned);
         }
     }
 
@@ -422,6 +465,14 @@ impl Shard {
     pub(super) fn sent(&mut self, id: QueueId, sequence: Sequence) {
         if self.release_holder(id, sequence) {
             self.remove(id, sequence);
+        }
+    }
+
+    /// A delivery came to nobody.
+    pub(super) fn unsent(&mut self, id: QueueId, sequence: Sequence) {
+        if self.release_holder(id, sequence) {
+            let queue = self.queues.get_mut(&id).expect("it holds the message");
+            queue.put_back(sequence);
         }
     }
 
@@ -496,17 +547,7 @@ impl Shard {
                 continue;
             }
             let (queues, transient) = self.split(&queues);
-            let Publish { ttl_ms, message, .. } = publish;
-            self.propose(
-                Command::Enqueue(Enqueue {
-                    queues,
-                    transient,
-                    ttl_ms,
-                    message,
-                }),
-                None,
-                true,
-            );
+            self.propose(Command::Enqueue(publish.enqueue(queues, transient)), None, true);
         }
         // With the dead letters of what was refused.
         self.batch
@@ -586,7 +627,7 @@ impl Shard {
     /// Everything proposed so far.
     fn proposed(&self) -> Progress {
         let mut until = self.batch.proposed;
-        until.writes += u64::from(!self.batch.settles.is_empty());
+        until.writes += u64::from(self.batch.has_gathered());
         until
     }
 
@@ -704,16 +745,22 @@ impl Shard {
             count += 1;
         }
         let settles: usize = self.batch.settles.values().map(settle_bound).sum();
+        let returns: usize = self.batch.returns.values().map(return_bound).sum();
         // Room first: nothing may be half written when the next segment is missing.
-        let bound = bytes as usize + settles;
+        let bound = bytes as usize + settles + returns;
         let entries = bound / knob::entry_bytes() + 2;
         if !self.log.reserve(bound + entries * ENTRY_OVERHEAD_BYTES) {
             return;
         }
         let mut taken: VecDeque<Proposal> = self.batch.open.drain(..count).collect();
-        let settles = std::mem::take(&mut self.batch.settles).into_values();
-        taken.extend(settles.map(|settle| Proposal {
-            command: Command::Settle(settle),
+        let settles = std::mem::take(&mut self.batch.settles)
+            .into_values()
+            .map(Command::Settle);
+        let returns = std::mem::take(&mut self.batch.returns)
+            .into_values()
+            .map(Command::Return);
+        taken.extend(settles.chain(returns).map(|command| Proposal {
+            command,
             token: None,
             joined: false,
             bytes: 0,
@@ -778,11 +825,17 @@ fn bound(command: &Command) -> u64 {
             scratch.len()
         }
         Command::Settle(settle) => settle_bound(settle),
+        Command::Return(returned) => return_bound(returned),
+        Command::Promote { sequences, .. } => COMMAND_BYTES + sequences.len() * VARINT_BYTES_MAX,
         Command::Enqueue(enqueue) | Command::Move { enqueue, .. } => {
             COMMAND_BYTES + enqueue.queues.len() * VARINT_BYTES_MAX + enqueue.message.bytes().len()
         }
     };
     bytes as u64
+}
+
+fn return_bound(returned: &Return) -> usize {
+    COMMAND_BYTES + returned.returned.len() * 2 * VARINT_BYTES_MAX
 }
 
 fn settle_bound(settle: &Settle) -> usize {

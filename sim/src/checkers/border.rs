@@ -225,16 +225,12 @@ impl Border {
             | ChannelRequest::PurgeQueue { name: queue, .. } => self.queues.get(&**queue).copied(),
             _ => None,
         };
-        if let ChannelRequest::DeclareQueue {
-            name,
-            auto_delete: true,
-            passive: false,
-            ..
-        } = request
+        if let ChannelRequest::Consume { queue, .. } = request
+            && queue.starts_with("auto-")
             && at.1 < PROBE
         {
-            // It has one consumer, on this connection.
-            self.owned.entry(at.0).or_default().push(name.to_string());
+            // It goes with its one consumer, which goes with this connection. A queue that never had one stays.
+            self.owned.entry(at.0).or_default().push(queue.to_string());
         }
         let gone = matches!(request, ChannelRequest::DeclareQueue { name, .. } if self.gone.contains(&**name));
         let Some(channel) = self.channels.get_mut(&at).filter(|channel| !channel.closing) else {

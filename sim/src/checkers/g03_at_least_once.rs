@@ -15,6 +15,9 @@ impl super::Checker for Checker {
         match event {
             Event::Delivered(delivery) => {
                 let (queue, id) = (delivery.queue, delivery.id);
+                if let Some(what) = super::returns::wrong(history, delivery) {
+                    verdicts.fail("G3", format!("message {id} of queue {queue} {what}"));
+                }
                 let place = history.message(id).and_then(|record| record.place(queue));
                 let Some(place) = place.filter(|_| !history.may_come_again(queue)) else {
                     return;

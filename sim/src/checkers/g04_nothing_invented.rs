@@ -3,6 +3,7 @@
 
 use super::history::{History, Past, digest};
 use super::letters::Rejections;
+use super::returns::without_count;
 use super::{Event, Verdicts};
 
 #[derive(Debug, Default)]
@@ -34,7 +35,13 @@ impl super::Checker for Checker {
             Event::Delivered(delivery) => {
                 let (queue, id) = (delivery.queue, delivery.id);
                 let record = history.message(id).filter(|_| !history.may_come_again(queue));
-                if record.is_some_and(|record| record.digest != digest(delivery.message)) {
+                let counted = history.kinds[queue].counts_returns();
+                let message = if counted {
+                    &without_count(delivery.message)
+                } else {
+                    delivery.message
+                };
+                if record.is_some_and(|record| record.digest != digest(message)) {
                     let what = "has another address or other properties than it was published with";
                     verdicts.fail("G4", format!("message {id} of queue {queue} {what}"));
                 }

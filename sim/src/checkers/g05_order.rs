@@ -1,7 +1,7 @@
 //! G5, publish order: a publisher's messages do not overtake each other, and whatever is certainly ready goes before what
 //! came after it, returned messages included.
 
-use super::history::History;
+use super::history::{History, lane};
 use super::{Delivery, Event, Verdicts};
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ struct First {
 
 #[derive(Debug, Default)]
 pub(super) struct Checker {
-    /// First deliveries of each publisher in each queue.
-    first: BTreeMap<(usize, u32), First>,
+    /// First deliveries of each publisher in each queue, by what goes before.
+    first: BTreeMap<(usize, u32, u64), First>,
     /// The newest order that a channel saw of a publisher in a queue.
-    first_at: BTreeMap<(u64, usize, u32), u64>,
+    first_at: BTreeMap<(u64, usize, u32, u64), u64>,
 }
 
 impl super::Checker for Checker {
@@ -26,7 +26,7 @@ impl super::Checker for Checker {
         match event {
             Event::Delivered(delivery) => self.delivered(history, delivery, verdicts),
             Event::ChannelGone { channel } => {
-                let range = (*channel, 0, 0)..=(*channel, usize::MAX, u32::MAX);
+                let range = (*channel, 0, 0, 0)..=(*channel, usize::MAX, u32::MAX, u64::MAX);
                 let gone: Vec<_> = self.first_at.range(range).map(|(key, _)| *key).collect();
                 for key in gone {
                     self.first_at.remove(&key);
@@ -51,8 +51,12 @@ impl Checker {
         let Some(record) = history.message(id).filter(|_| ordered) else {
             return;
         };
+        if record.published.delay_ms > 0 {
+            return;
+        }
+        let lane = lane(history.kinds[queue], record.published.priority);
         let (publisher, order, step) = (record.published.publisher, record.published.order, history.now.step);
-        let first = self.first.entry((queue, publisher)).or_default();
+        let first = self.first.entry((queue, publisher, lane)).or_default();
         if first.step != step {
             *first = First {
                 step,
@@ -62,7 +66,7 @@ impl Checker {
         }
         first.newest = first.newest.max(order);
         let before = first.before_step;
-        let here = self.first_at.insert((delivery.holder, queue, publisher), order);
+        let here = self.first_at.insert((delivery.holder, queue, publisher, lane), order);
         let before = before.max(here.unwrap_or(0));
         if before > order {
             let what = format!("queue {queue}: publish {order} of publisher {publisher} came after {before}");

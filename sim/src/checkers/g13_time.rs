@@ -1,6 +1,6 @@
-//! G13, time: nothing is delivered after its expiry, or dead-lettered more than once for one death.
+//! G13, time: nothing is delivered before its time or after its expiry, or dead-lettered more than once for one death.
 
-use super::history::{Answer, History};
+use super::history::{Answer, History, Record};
 use super::{Event, Verdicts, letters};
 use crate::plan::Kind;
 
@@ -20,12 +20,20 @@ impl super::Checker for Checker {
                 Kind::Expiring { ttl_ms } => Some(ttl_ms),
                 _ => None,
             };
+            // What may go at once or not at all begins when it comes to the queue's tail, which takes a write after its delay.
+            let sudden = |ttl: &u64| *ttl == 0 && record.published.delay_ms > 0;
             let ttl = queue_ttl.into_iter().chain(record.published.ttl_ms).min();
+            let ttl = ttl.filter(|ttl| !sudden(ttl));
             if let (Some(ttl_ms), Answer::Confirmed { wall_ms }) = (ttl, record.answer)
-                && history.now.wall_ms > wall_ms + ttl_ms
+                && history.now.wall_ms > wall_ms + record.published.delay_ms + ttl_ms
             {
-                let late = history.now.wall_ms - wall_ms - ttl_ms;
+                let late = history.now.wall_ms - wall_ms - record.published.delay_ms - ttl_ms;
                 verdicts.fail("G13", format!("message {id} was delivered {late} ms after its expiry"));
+            }
+            let since = (record.arrived_ms + record.published.delay_ms).max(retry_ms(history, record, queue));
+            if history.now.wall_ms < since {
+                let early = since - history.now.wall_ms;
+                verdicts.fail("G13", format!("message {id} was delivered {early} ms before its time"));
             }
         } else if !delivery.redelivered && !history.leads_to(queue, queue) {
             let letters = record.place(queue).map_or(0, |place| place.dead) + 1;
@@ -38,6 +46,17 @@ impl super::Checker for Checker {
                 );
             }
         }
+    }
+}
+
+/// When a message that was given back may come again (wall ms).
+fn retry_ms(history: &History, record: &Record, queue: usize) -> u64 {
+    let Some(place) = record.place(queue) else { return 0 };
+    match (history.kinds[queue], place.returns(history.life)) {
+        (Kind::Retrying { delay_ms, max_ms }, returns @ 1..) => {
+            place.returned_ms + (delay_ms << (returns - 1).min(20)).min(max_ms)
+        }
+        _ => 0,
     }
 }
 

@@ -13,8 +13,8 @@ pub(crate) const HEAL: u64 = 120_000 * MS;
 /// Events of one run: beyond them it goes round in circles.
 pub(crate) const STEPS_MAX: u64 = 3_000_000;
 /// What is ready, and has a consumer with credit, leaves within so much virtual time: long enough to be read from the
-/// disk.
-const SERVE: u64 = 250 * MS;
+/// disk, with all that dies before it, in single reads.
+const SERVE: u64 = 1_000 * MS;
 /// How often that is looked at.
 const LOOK: u64 = 25 * MS;
 
@@ -179,7 +179,7 @@ mod tests {
             story.consumer("a", Some(0));
             story.tell(Event::Waiting { channel, waiting });
             story.publish(1, &[0], true);
-            for _ in 0..20 {
+            for _ in 0..60 {
                 story.wait_ms(25);
                 story.begin_step();
                 story.tell(Event::StepOver);

@@ -23,6 +23,10 @@ pub struct Published {
     pub bytes: usize,
     /// Its own time to live.
     pub ttl_ms: Option<u64>,
+    /// Its priority, where a queue has any.
+    pub priority: u8,
+    /// Milliseconds before it may be delivered.
+    pub delay_ms: u64,
     /// The transaction that it belongs to.
     pub transaction: Option<u64>,
 }
@@ -94,6 +98,9 @@ pub(crate) struct Place {
     pub(crate) rejected: bool,
     /// First copies that came out of a grave.
     pub(crate) dead: u32,
+    /// How often it was given back in this life, and the wall time of the last.
+    returns: u16,
+    pub(crate) returned_ms: u64,
 }
 
 /// What is left of a message that is done with.
@@ -172,7 +179,13 @@ impl History {
             credits: Credits::new(plan.window_bytes),
             stirred: Vec::new(),
         };
-        let line = |queue| Line::new(history.kinds[queue], !history.may_come_again(queue));
+        let exact = |queue: usize| {
+            let kind = history.kinds[queue];
+            // A delayed message comes when it comes, and drives out another then.
+            let surprised = plan.delayed > 0 && matches!(kind, Kind::Bounded { .. });
+            !history.may_come_again(queue) && !kind.counts_returns() && !surprised
+        };
+        let line = |queue| Line::new(history.kinds[queue], exact(queue));
         history.lines = (0..plan.queues.len()).map(line).collect();
         history
     }
@@ -306,7 +319,7 @@ impl History {
             _ => None,
         };
         let ttl_ms = of_queue.into_iter().chain(record.published.ttl_ms).min()?;
-        Some(record.arrived_ms + ttl_ms)
+        Some(record.arrived_ms + record.published.delay_ms + ttl_ms)
     }
 
     fn is_held(&self, place: &Place) -> bool {
@@ -386,7 +399,9 @@ impl History {
             // A queue in memory takes a publish at once, and a transaction's when its entry is durable.
             let in_memory = self.kinds[*queue] == Kind::Transient;
             let certain = in_turn && !(in_memory && record.published.transaction.is_some());
-            let number = self.lines[*queue].arrived();
+            let certain = certain && record.published.delay_ms == 0;
+            let number =
+                lane(self.kinds[*queue], record.published.priority) << LANE_SHIFT | self.lines[*queue].arrived();
             record.places.push(Place {
                 queue: *queue,
                 number: certain.then_some(number),
@@ -448,6 +463,7 @@ impl History {
         let again = place.delivered > 0 && place.step == step;
         if place.life != life {
             place.holders.clear();
+            place.returns = 0;
         }
         place.settled = delivery.no_ack || (again && place.settled);
         place.durable &= repeats;
@@ -535,8 +551,11 @@ impl History {
 
     fn returned(&mut self, queue: usize, id: u64, holder: u64, at_once: bool) {
         let step = self.now.step;
+        let wall_ms = self.now.wall_ms;
         let Some(place) = self.existing(queue, id) else { return };
         place.holders.retain(|held_by| *held_by != holder);
+        place.returns += 1;
+        place.returned_ms = wall_ms;
         if !place.holders.is_empty() {
             return;
         }
@@ -671,6 +690,22 @@ impl Place {
     /// Who holds it, in this life of the node.
     pub(crate) fn holders(&self, life: u32) -> &[u64] {
         if self.life == life { &self.holders } else { &[] }
+    }
+
+    /// How often it was given back in this life, for sure.
+    pub(crate) const fn returns(&self, life: u32) -> u16 {
+        if self.life == life { self.returns } else { 0 }
+    }
+}
+
+/// In a number, the place in its lane is below.
+const LANE_SHIFT: u32 = 40;
+
+/// What goes before, in a queue of this kind: 0 goes first.
+pub(crate) fn lane(kind: Kind, priority: u8) -> u64 {
+    match kind {
+        Kind::Priority { max } => u64::from(max.saturating_sub(priority)),
+        _ => 0,
     }
 }
 

@@ -42,14 +42,18 @@ impl Address {
     }
 }
 
-/// A digest of everything that a death does not change.
+fn is_of_a_death(name: &str) -> bool {
+    name == "x-death" || name.starts_with("x-first-death-")
+}
+
+/// A digest of everything that neither a death changes nor a count of returns.
 fn kept_properties(message: &Message) -> u64 {
     let mut properties = OwnedProperties::parse(message.properties()).unwrap_or_default();
     properties.expiration = None;
     if let Some(headers) = &mut properties.headers {
         headers
             .0
-            .retain(|(name, _)| &**name != "x-death" && !name.starts_with("x-first-death-"));
+            .retain(|(name, _)| !is_of_a_death(name) && &**name != super::returns::COUNT);
         if headers.0.is_empty() {
             properties.headers = None;
         }
@@ -122,6 +126,7 @@ impl Rejections {
                 "expired" => of_queue || own_ttl,
                 "maxlen" => limited,
                 "rejected" => rejected >= death.count as u64,
+                "delivery_limit" => super::returns::is_spent(kind, record.place(death.queue)),
                 _ => false,
             };
             if !caused || death.count < 1 {

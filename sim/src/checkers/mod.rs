@@ -12,6 +12,7 @@
 //! | `line` | what is certainly ready in a queue, in order |
 //! | `credit` | what each consumer may still be sent |
 //! | `letters` | what dead letters say of their deaths |
+//! | `returns` | how often a message was given back, where that is counted |
 //! | `g01` ... | one guarantee each |
 
 mod asked;
@@ -32,6 +33,7 @@ pub(crate) mod g17_corruption;
 pub mod history;
 mod letters;
 mod line;
+mod returns;
 #[cfg(test)]
 mod testing;
 

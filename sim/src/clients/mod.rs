@@ -7,13 +7,16 @@ mod rough;
 mod work;
 
 use crate::checkers::Ledger;
-use crate::plan::{MS, Plan};
+use crate::plan::{DELAY_MS_MAX, MS, Plan};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use requests::{consume, declarations, on, settle};
 use rough::Visit;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use waystation_core::api::{ChannelReply, ChannelRequest, ConnId, Outcome, Reply, Request};
+
+/// Rounds of counts, 100 ms apart, in which nothing is anywhere: longer than any message waits.
+const EMPTY_ROUNDS: u32 = 2 + (DELAY_MS_MAX / 100) as u32;
 
 /// What a client does to the world.
 pub(crate) enum Act {
@@ -471,7 +474,7 @@ impl Clients {
             let empty = alone && client.counts.values().all(|count| *count == 0) && client.heard == 0;
             client.empty_rounds = if empty { client.empty_rounds + 1 } else { 0 };
         }
-        if client.empty_rounds > 3 {
+        if client.empty_rounds > EMPTY_ROUNDS {
             self.done = true;
             return;
         }

@@ -24,10 +24,21 @@ pub(super) fn consume(queue: &str, consumer: String, no_ack: bool) -> ChannelReq
     }
 }
 
-pub(super) fn publish(exchange: &str, key: &str, ttl_ms: Option<u64>, body: &[u8], mandatory: bool) -> ChannelRequest {
-    let expiration = ttl_ms.map(|ttl| ttl.to_string().into());
+/// What a message says of itself.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Says {
+    pub(super) ttl_ms: Option<u64>,
+    pub(super) priority: Option<u8>,
+    /// For the exchange that delays.
+    pub(super) delay_ms: Option<u64>,
+}
+
+pub(super) fn publish(exchange: &str, key: &str, says: Says, body: &[u8], mandatory: bool) -> ChannelRequest {
+    let delay = |delay_ms: u64| Table(vec![(Name::from("x-delay"), Value::I64(delay_ms as i64))]);
     let properties = OwnedProperties {
-        expiration,
+        expiration: says.ttl_ms.map(|ttl| ttl.to_string().into()),
+        priority: says.priority,
+        headers: says.delay_ms.map(delay),
         ..OwnedProperties::default()
     };
     let message = Message::new(exchange, key.as_bytes(), &properties.to_vec(), body);
@@ -74,6 +85,10 @@ pub(super) fn passive(name: &str) -> ChannelRequest {
 }
 
 pub(super) fn exchange(name: &str, kind: &str) -> ChannelRequest {
+    exchange_with(name, kind, Table::default())
+}
+
+fn exchange_with(name: &str, kind: &str, arguments: Table) -> ChannelRequest {
     ChannelRequest::DeclareExchange {
         name: name.into(),
         kind: kind.into(),
@@ -81,7 +96,7 @@ pub(super) fn exchange(name: &str, kind: &str) -> ChannelRequest {
         durable: true,
         auto_delete: false,
         internal: false,
-        arguments: Table::default(),
+        arguments,
         reply: true,
     }
 }
@@ -103,6 +118,8 @@ pub(super) fn declarations(plan: &Plan) -> Vec<ChannelRequest> {
         exchange("fan", "fanout"),
         exchange("topic", "topic"),
     ];
+    let routes_as = (Name::from("x-delayed-type"), Value::from("direct"));
+    requests.push(exchange_with("later", "x-delayed-message", Table(vec![routes_as])));
     for (number, kind) in plan.queues.iter().enumerate() {
         let name = plan.name(number);
         requests.push(declare(plan, number));
@@ -110,6 +127,7 @@ pub(super) fn declarations(plan: &Plan) -> Vec<ChannelRequest> {
             requests.push(bind(&name, "dlx", ""));
         } else if !kind.is_grave() {
             requests.push(bind(&name, "fan", ""));
+            requests.push(bind(&name, "later", &name));
             requests.push(bind(&name, "topic", &format!("#.{name}.*")));
         }
     }
@@ -133,6 +151,12 @@ fn declare(plan: &Plan, number: usize) -> ChannelRequest {
                     "reject-publish"
                 }),
             );
+        }
+        Kind::Priority { max } => put("x-max-priority", Value::I64(i64::from(max))),
+        Kind::Limited { returns } => put("x-delivery-limit", Value::I64(i64::from(returns))),
+        Kind::Retrying { delay_ms, max_ms } => {
+            put("x-retry-delay", Value::I64(delay_ms as i64));
+            put("x-retry-delay-max", Value::I64(max_ms as i64));
         }
         Kind::Plain | Kind::Transient | Kind::Dead => {}
     }

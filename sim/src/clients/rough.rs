@@ -1,6 +1,6 @@
 //! Clients of queues that come and go: visitors, who see that theirs go, and churners, who get in each other's way.
 
-use super::requests::{Flags, bind, consume, exchange, on, passive, publish, queue};
+use super::requests::{Flags, Says, bind, consume, exchange, on, passive, publish, queue};
 use super::{Act, Clients};
 use crate::checkers::PROBE;
 use crate::checkers::{Ledger, Published, body};
@@ -101,7 +101,7 @@ impl Clients {
                 ..Published::default()
             },
         );
-        publish(exchange, key, None, &body(id, bytes), false)
+        publish(exchange, key, Says::default(), &body(id, bytes), false)
     }
 
     /// Does anything to a few names that others do anything to.

@@ -1,9 +1,10 @@
 //! Publishing, transactions, consuming and meddling.
 
-use super::requests::{consume, on, passive, publish, settle};
+use super::requests::{Says, consume, on, passive, publish, settle};
 use super::{Act, Clients};
 use crate::checkers::NOWHERE;
 use crate::checkers::{Ledger, Published, body};
+use crate::plan::{DELAY_MS_MAX, Kind};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use waystation_core::api::{ChannelRequest, ConnId, Name, Outcome, Request};
@@ -24,13 +25,18 @@ impl Clients {
         let one = live[rng.random_range(0..live.len())];
         let name = plan.name(one);
         let unroutable = rng.random_range(0..1000) < plan.unroutable;
+        let delay_ms =
+            (!unroutable && rng.random_range(0..1000) < plan.delayed).then(|| rng.random_range(0..DELAY_MS_MAX));
         let (exchange, key, queues) = match rng.random_range(0..6) {
             _ if unroutable => ("", NOWHERE.into(), Vec::new()),
+            _ if delay_ms.is_some() => ("later", name, vec![one]),
             0 => ("fan", String::new(), live),
             1 => ("topic", format!("a.{name}.b"), vec![one]),
             _ => ("", name, vec![one]),
         };
         let ttl_ms = (rng.random_range(0..1000) < plan.expiring).then(|| rng.random_range(0..300));
+        let orders = |kind: &Kind| matches!(kind, Kind::Priority { .. });
+        let priority = plan.queues.iter().any(orders).then(|| rng.random_range(0..6));
         let bytes = rng.random_range(8..plan.body_max.max(9));
         let client = &mut self.clients[at];
         client.order += 1;
@@ -44,12 +50,19 @@ impl Clients {
                 queues,
                 bytes,
                 ttl_ms,
+                priority: priority.unwrap_or(0),
+                delay_ms: delay_ms.unwrap_or(0),
                 transaction,
             },
         );
+        let says = Says {
+            ttl_ms,
+            priority,
+            delay_ms,
+        };
         on(
             client.channel,
-            publish(exchange, &key, ttl_ms, &body(id, bytes), mandatory),
+            publish(exchange, &key, says, &body(id, bytes), mandatory),
         )
     }
 

@@ -206,6 +206,11 @@ fn arguments_of_queues_are_checked() {
         ("x-max-length-bytes", Value::Bool(true)),
         ("x-overflow", Value::from("drop-tail")),
         ("x-overflow", Value::I32(1)),
+        ("x-max-priority", Value::I32(256)),
+        ("x-max-priority", Value::I32(-1)),
+        ("x-delivery-limit", Value::I32(65_536)),
+        ("x-retry-delay", Value::I32(0)),
+        ("x-retry-delay-max", Value::I32(10)),
         ("x-dead-letter-exchange", Value::I32(1)),
         ("x-dead-letter-routing-key", Value::from("k")),
         ("x-queue-type", Value::I32(1)),
@@ -217,9 +222,7 @@ fn arguments_of_queues_are_checked() {
         }
     }
     let refused = [
-        ("x-max-priority", Value::I32(5)),
         ("x-single-active-consumer", Value::Bool(true)),
-        ("x-delivery-limit", Value::I32(3)),
         ("x-queue-type", Value::from("stream")),
     ];
     for (name, value) in refused {
@@ -261,6 +264,7 @@ fn exchange_change() -> impl Strategy<Value = Change> {
             vhost: V.into(),
             name,
             kind,
+            delayed: false,
             durable: flags[0],
             auto_delete: flags[1],
             internal: flags[2],

@@ -27,6 +27,7 @@ fn exchange(name: &str, kind: Kind) -> ExchangeDefinition {
         vhost: V.into(),
         name: name.into(),
         kind,
+        delayed: false,
         durable: true,
         auto_delete: false,
         internal: false,

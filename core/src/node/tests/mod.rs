@@ -6,6 +6,7 @@
 mod confirms;
 mod consuming;
 mod dead_letters;
+mod lanes;
 mod limits;
 mod model;
 mod queues;

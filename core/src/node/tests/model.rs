@@ -468,9 +468,7 @@ impl Model {
     }
 
     fn crash(&mut self) {
-        for channel in 0..2 {
-            self.release(channel);
-        }
+        // What was in memory is gone, whoever held it: it comes back nowhere, and dies of nothing.
         let gone: Vec<usize> = self
             .queues
             .iter()
@@ -483,5 +481,12 @@ impl Model {
         }
         let all = self.queues.values_mut().flat_map(|queue| &mut queue.ready);
         all.for_each(|copy| copy.again = true);
+        // What expired while it was held dies after the restart: its dead letter is new.
+        for channel in 0..2 {
+            let held = std::mem::take(&mut self.channels[channel]).held;
+            held.into_iter()
+                .for_each(|(_, queue, id, copy)| self.put_back(queue, id, copy));
+        }
+        self.rest();
     }
 }

@@ -180,8 +180,8 @@ fn what_must_not_be_done_is_refused_with_a_reason() {
             "exchange 'inner': is internal: clients cannot publish to it",
         ),
         (
-            queue_with("p", &[("x-max-priority", Value::I32(3))]),
-            "queue argument 'x-max-priority' is not supported",
+            queue_with("p", &[("x-single-active-consumer", Value::Bool(true))]),
+            "queue argument 'x-single-active-consumer' is not supported",
         ),
     ];
     let why = "the channel is not in transaction mode: tx.select comes first";

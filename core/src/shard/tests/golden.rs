@@ -5,7 +5,7 @@ use crate::catalog::{Change, Definition, ExchangeDefinition, Kind, Policy, Queue
 use crate::encoding::put_varint;
 use crate::log::record::Body;
 use crate::message::{Message, Table, Value};
-use crate::shard::entry::{Command, Enqueue, Settle, decode_entry};
+use crate::shard::entry::{Command, Enqueue, Return, Settle, decode_entry};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ fn enqueue() -> Enqueue {
         queues: Arc::from([QueueId(1), QueueId(300)]),
         transient: Arc::default(),
         ttl_ms: Some(0),
+        delay_ms: 0,
         message: Message::new("x", b"key", &[0, 0], b"body"),
     }
 }
@@ -41,6 +42,7 @@ fn exchange() -> ExchangeDefinition {
         vhost: "/".into(),
         name: "x".into(),
         kind: Kind::Topic,
+        delayed: false,
         durable: true,
         auto_delete: false,
         internal: true,
@@ -98,6 +100,14 @@ fn commands() -> Vec<Command> {
             ..enqueue()
         },
     });
+    commands.push(Command::Return(Return {
+        queue: 7,
+        returned: vec![(128, 0), (1, 1000)],
+    }));
+    commands.push(Command::Promote {
+        queue: QueueId(7),
+        sequences: vec![1 << 52, 5],
+    });
     commands
 }
 
@@ -118,9 +128,11 @@ fn commands_have_their_bytes() {
         "01050602012f01710100010f09782d657870697265734900000009",
         "010605",
         "0107",
-        "020201ac02011fec396d100000000178036b6579020000000000626f6479",
+        "020201ac0201001fec396d100000000178036b6579020000000000626f6479",
         "0301020300e8078008",
-        "040780010201ac02001fec396d100000000178036b6579020000000000626f6479",
+        "040780010201ac0200001fec396d100000000178036b6579020000000000626f6479",
+        "05070280010001e807",
+        "060702808080808080800805",
     ];
     assert_eq!(found, expected);
 }

@@ -3,7 +3,7 @@
 use crate::knob::page_slots;
 use crate::log::record::{Position, checksum};
 use crate::message::Message;
-use crate::shard::index::{Found, Index, page_of};
+use crate::shard::index::{Found, Index, first_of, lane_of, page_of, start_of};
 use crate::shard::page::{MESSAGE_HEAD_BYTES, Page, Slot, Stored};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -20,6 +20,7 @@ struct Known {
 #[derive(Clone, Debug)]
 enum Op {
     Push {
+        lane: usize,
         count: usize,
         segment: u64,
         bytes: u32,
@@ -35,8 +36,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (1..700_usize, 0..4_u64, 0..100_u32, prop::sample::select(vec![0, 1, 5000, 70])).prop_map(
-            |(count, segment, bytes, expires_ms)| Op::Push { count, segment, bytes, expires_ms }
+        4 => (0..3_usize, 1..700_usize, 0..4_u64, 0..100_u32, prop::sample::select(vec![0, 1, 5000, 70])).prop_map(
+            |(lane, count, segment, bytes, expires_ms)| Op::Push { lane, count, segment, bytes, expires_ms }
         ),
         4 => any::<prop::sample::Index>().prop_map(Op::Settle),
         3 => (any::<prop::sample::Index>(), 0..3000_usize).prop_map(|(from, count)| Op::SettleRange(from, count)),
@@ -53,6 +54,9 @@ fn slot(known: Known) -> Slot {
         live: true,
         delivered: false,
         expires_ms: known.expires_ms,
+        due_ms: 0,
+        returns: 0,
+        priority: 0,
         message: None,
     }
 }
@@ -124,11 +128,15 @@ fn compare(index: &mut Index, shelf: &Shelf, model: &BTreeMap<u64, Known>) {
     // Every message, in order, with where it lies.
     let mut from = 0;
     for (sequence, known) in model {
+        if lane_of(*sequence) != lane_of(from) {
+            assert!(matches!(index.first_live(from), Found::None), "the lane ends");
+            from = start_of(lane_of(*sequence));
+        }
         loop {
             match index.first_live(from) {
                 Found::Page(page) => {
                     let earliest = index.expiry_hint(page);
-                    let in_page = model.range(page * page_slots() as u64..(page + 1) * page_slots() as u64);
+                    let in_page = model.range(first_of(page)..first_of(page) + page_slots() as u64);
                     let expiries = in_page.map(|(_, known)| known.expires_ms).filter(|expiry| *expiry > 0);
                     assert!(expiries.min().is_none_or(|expiry| 0 < earliest && earliest <= expiry));
                     load(index, shelf, page);
@@ -157,23 +165,25 @@ proptest! {
     fn an_index_holds_what_a_list_holds(ops in prop::collection::vec(op(), 1..25)) {
         let (mut index, mut shelf) = (Index::default(), Shelf::new());
         let mut model: BTreeMap<u64, Known> = BTreeMap::new();
-        let mut last = 0;
+        let mut given: Vec<u64> = Vec::new();
         for op in ops {
             match op {
-                Op::Push { count, segment, bytes, expires_ms } => for number in 0..count {
-                    if let Some(tail) = index.missing_tail() {
+                Op::Push { lane, count, segment, bytes, expires_ms } => for number in 0..count {
+                    if let Some(tail) = index.missing_tail(lane) {
                         load(&mut index, &shelf, tail);
                     }
                     let at = Position { segment, offset: number as u32 * 16 };
                     let known = Known { at, bytes: bytes + 20, body_bytes: bytes, expires_ms };
-                    let sequence = index.push(slot(known));
-                    prop_assert!(sequence >= last, "sequences grow");
-                    last = sequence + 1;
+                    let sequence = index.push(lane, slot(known));
+                    let last = given.iter().rev().find(|given| lane_of(**given) == lane);
+                    prop_assert!(last.is_none_or(|last| sequence > *last), "sequences grow");
+                    prop_assert_eq!(lane_of(sequence), lane);
+                    given.push(sequence);
                     model.insert(sequence, known);
                 },
-                Op::Settle(_) | Op::SettleRange(..) | Op::Relocate(..) if last == 0 => {}
+                Op::Settle(_) | Op::SettleRange(..) | Op::Relocate(..) if given.is_empty() => {}
                 Op::Settle(which) => {
-                    let sequence = which.index(last as usize) as u64;
+                    let sequence = *which.get(&given);
                     if let Some(page) = index.missing_at(sequence) {
                         load(&mut index, &shelf, page);
                     }
@@ -182,14 +192,14 @@ proptest! {
                     prop_assert!(index.settle(sequence).is_none(), "settled once");
                 }
                 Op::SettleRange(from, count) => {
-                    let first = from.index(last as usize) as u64;
+                    let first = *from.get(&given);
                     let end = first + count as u64;
                     settle_range(&mut index, &shelf, first, end);
                     model.retain(|sequence, _| !(first..=end).contains(sequence));
                 }
                 Op::Store => store(&mut index, &mut shelf),
                 Op::Relocate(which, segment) => {
-                    let sequence = which.index(last as usize) as u64;
+                    let sequence = *which.get(&given);
                     if let Some(known) = model.get_mut(&sequence) {
                         if let Some(page) = index.missing_at(sequence) {
                             load(&mut index, &shelf, page);
@@ -204,7 +214,7 @@ proptest! {
         // What a checkpoint says of the pages brings the same index back.
         store(&mut index, &mut shelf);
         let pages: BTreeMap<u64, Page> = index.pages().clone();
-        let mut restored = Index::restore(index.next(), pages).expect("its own pages");
+        let mut restored = Index::restore(index.nexts().collect(), pages).expect("its own pages");
         compare(&mut restored, &shelf, &model);
     }
 
@@ -227,13 +237,13 @@ fn a_tail_page_that_is_wholly_settled_is_gone_and_sequences_go_on_behind_it() {
         expires_ms: 0,
     };
     for _ in 0..3 {
-        index.push(slot(known));
+        index.push(0, slot(known));
     }
     for sequence in 0..3 {
         assert!(index.settle(sequence).is_some());
     }
-    assert_eq!((index.pages().len(), index.next()), (0, page_slots() as u64));
-    assert_eq!(page_of(index.push(slot(known))), 1);
+    assert_eq!((index.pages().len(), index.next(0)), (0, page_slots() as u64));
+    assert_eq!(page_of(index.push(0, slot(known))), 1);
 }
 
 #[test]
@@ -247,7 +257,7 @@ fn messages_are_cached_and_dropped() {
         expires_ms: 0,
     });
     one.message = Some(message.clone());
-    index.push(one);
+    index.push(0, one);
     index.check();
     assert_eq!(index.uncache(0), Some(message.bytes().len() as u32));
     assert_eq!(index.uncache(0), None);

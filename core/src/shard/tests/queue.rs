@@ -4,7 +4,7 @@ use crate::catalog::{Definition, Overflow, Policy, QueueId};
 use crate::log::record::Position;
 use crate::machine::Time;
 use crate::message::Table;
-use crate::shard::index::Index;
+use crate::shard::index::{Index, lane_of};
 use crate::shard::page::Slot;
 use crate::shard::queue::{Head, Holder, Queue};
 use proptest::prelude::*;
@@ -23,7 +23,7 @@ fn queue(policy: Policy) -> Queue {
     Queue::new(QueueId(1), definition, Index::default(), Time(0))
 }
 
-fn slot(body_bytes: u32) -> Slot {
+fn slot(priority: u8, body_bytes: u32) -> Slot {
     Slot {
         at: Position { segment: 1, offset: 0 },
         bytes: body_bytes + 10,
@@ -31,13 +31,17 @@ fn slot(body_bytes: u32) -> Slot {
         live: true,
         delivered: false,
         expires_ms: 0,
+        due_ms: 0,
+        returns: 0,
+        priority,
         message: None,
     }
 }
 
 #[derive(Clone, Debug)]
 enum Op {
-    Push(usize),
+    /// So many messages of a priority.
+    Push(usize, u8),
     Take(usize),
     PutBack(prop::sample::Index),
     Settle(prop::sample::Index),
@@ -48,7 +52,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => (1..500_usize).prop_map(Op::Push),
+        4 => (1..500_usize, 0..5_u8).prop_map(|(count, priority)| Op::Push(count, priority)),
         4 => (1..400_usize).prop_map(Op::Take),
         3 => any::<prop::sample::Index>().prop_map(Op::PutBack),
         3 => any::<prop::sample::Index>().prop_map(Op::Settle),
@@ -67,16 +71,19 @@ fn head(queue: &mut Queue) -> Option<u64> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
-    /// G5: the head is always the oldest ready message; G3: what was taken before is marked.
+    /// G5: the head is always the oldest ready message of the highest priority, for lanes are in that order; G3: what was
+    /// taken before is marked.
     #[test]
-    fn the_oldest_ready_message_is_the_head(ops in prop::collection::vec(op(), 1..40)) {
-        let mut queue = queue(Policy::default());
+    fn the_oldest_ready_message_is_the_head(priority_max in 0..4_u8, ops in prop::collection::vec(op(), 1..40)) {
+        let mut queue = queue(Policy { priority_max, ..Policy::default() });
         let (mut ready, mut held, mut seen) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for op in ops {
             match op {
-                Op::Push(count) => (0..count).for_each(|_| {
-                    ready.insert(queue.push(slot(3)));
-                }),
+                Op::Push(count, priority) => for _ in 0..count {
+                    let sequence = queue.push(slot(priority, 3));
+                    prop_assert_eq!(lane_of(sequence), usize::from(priority_max - priority.min(priority_max)));
+                    ready.insert(sequence);
+                },
                 Op::Take(count) => for _ in 0..count {
                     let first = ready.pop_first();
                     prop_assert_eq!(head(&mut queue), first);
@@ -134,11 +141,11 @@ fn limits_count_ready_and_pending_messages() {
         ..Policy::default()
     });
     assert!(!limited.is_full_for(10) && limited.is_full_for(11));
-    limited.push(slot(4));
+    limited.push(slot(0, 4));
     assert!(!limited.is_full_for(6) && limited.is_full_for(7));
     (limited.pending, limited.pending_bytes) = (1, 1);
     assert!(limited.is_full_for(0), "two are there or on their way");
-    limited.push(slot(40));
+    limited.push(slot(0, 40));
     assert!(!limited.is_over_limit(), "a queue that refuses drops nothing");
     limited.definition.policy.overflow = Overflow::DropHead;
     assert!(limited.is_over_limit());
@@ -148,7 +155,7 @@ fn limits_count_ready_and_pending_messages() {
 fn pages_that_are_worked_on_are_pinned() {
     let mut queue = queue(Policy::default());
     for _ in 0..6 * 1024 {
-        queue.push(slot(1));
+        queue.push(slot(0, 1));
     }
     let pinned = |queue: &Queue| (0..8).filter(|page| queue.pins(*page)).collect::<Vec<u64>>();
     assert_eq!(pinned(&queue), [0, 1, 6], "head, the one behind it, tail");
