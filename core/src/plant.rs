@@ -195,7 +195,7 @@ plants! {
     }
     "paging" {
         PinLeaks: "a message of a queue in memory keeps its place in the budget after it left",
-        DirtyPageEvicted: "a page that changed since it was stored is dropped from memory",
+        ReturnedPageEvicted: "a page with requeued messages is dropped from memory, and forgets that they were delivered",
         UnsettledPageEvicted: "a page with unsettled messages is dropped from memory",
         ExpiryHintLate: "a page out of memory names its latest expiry in place of its earliest",
         PageForgetsExpiry: "a page that was read back has forgotten when its messages expire",

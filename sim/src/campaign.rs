@@ -208,7 +208,7 @@ impl Campaign {
 }
 
 impl Summary {
-    fn add(&mut self, seed: u64, result: Result<Report, Failure>) {
+    pub(crate) fn add(&mut self, seed: u64, result: Result<Report, Failure>) {
         self.seeds += 1;
         let mut trace = Trace::default();
         match result {
@@ -250,28 +250,31 @@ impl Summary {
             ("delivered", seeds * 20),
             ("redelivered", seeds),
             ("dead letters", seeds / 4),
-            ("crashes", seeds / 4),
+            ("crashes", seeds),
+            ("crashes that tore", seeds / 50),
+            ("sectors lost", seeds / 8),
+            ("damage found", seeds / 300),
+            ("ends compared", seeds / 5),
+            ("model steps", seeds * 50),
             ("transactions", seeds / 2),
             ("returned unroutable", seeds / 10),
             ("settled durably", seeds),
             ("order checks", seeds * 10),
             ("count checks", seeds),
             ("refused", seeds),
-            ("purges", seeds),
-            ("duplicated", seeds / 4),
-            ("recovered", seeds),
+            ("purges", seeds / 4),
+            ("duplicated", seeds / 10),
+            ("recovered", seeds / 4),
             ("queues seen gone", seeds / 4),
-            ("crashes in recovery", seeds / 4),
-            ("sectors lost", seeds / 8),
-            ("damaged", seeds / 50),
-            ("damage found", seeds / 50),
-            ("disk errors", seeds / 50),
-            ("byte connections", seeds),
-            ("resets", seeds / 10),
-            ("silences", seeds / 100),
-            ("network stalls", seeds / 100),
-            ("slow connections", seeds / 10),
-            ("attacks answered", seeds / 2),
+            ("crashes in recovery", seeds / 8),
+            ("damaged", seeds / 150),
+            ("disk errors", seeds / 100),
+            ("byte connections", seeds / 4),
+            ("resets", seeds / 30),
+            ("silences", seeds / 300),
+            ("network stalls", seeds / 300),
+            ("slow connections", seeds / 30),
+            ("attacks answered", seeds / 8),
         ];
         let few = |(name, floor): &(&str, u64)| self.total(name) < *floor;
         let first = floors.into_iter().find(few).filter(|_| seeds >= 100);

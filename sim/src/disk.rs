@@ -5,6 +5,7 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use waystation_core::disk::{Command, Event, FileId, Listing, WriteId};
+use waystation_core::plant::{self, Plant};
 
 /// Bytes that are written or lost together.
 pub const SECTOR: usize = 512;
@@ -49,6 +50,8 @@ pub struct Counters {
     pub lost: u64,
     /// Unsynced sectors that survived crashes.
     pub kept: u64,
+    /// Crashes that took some sectors and left others.
+    pub torn: u64,
 }
 
 /// Which of the disk's queues has something to finish.
@@ -204,13 +207,15 @@ impl Disk {
             }
         }
         self.preparing.clear();
+        let before = self.counters;
         for id in std::mem::take(&mut self.touched) {
             let mut sectors = BTreeSet::new();
             self.images()
                 .filter_map(|files| files.get_mut(&id))
                 .for_each(|file| sectors.append(&mut file.unsynced));
             for sector in sectors {
-                let kept = rng.random_range(0..256) < survival;
+                let drawn = rng.random_range(0..256) < survival;
+                let kept = plant::is(Plant::DiskLosesNothing) || (drawn && !plant::is(Plant::DiskTearsNothing));
                 self.counters.kept += u64::from(kept);
                 self.counters.lost += u64::from(!kept);
                 for file in self.images().filter_map(|files| files.get_mut(&id)) {
@@ -222,6 +227,8 @@ impl Disk {
                 file.seen.truncate(bytes);
             }
         }
+        let (lost, kept) = (self.counters.lost - before.lost, self.counters.kept - before.kept);
+        self.counters.torn += u64::from(lost > 0 && kept > 0);
     }
 
     fn sync(&mut self, upto: WriteId) -> Event {

@@ -49,6 +49,7 @@ pub fn script(seed: u64) -> Plan {
         window_bytes: 1 << 20,
         sync_latency: MS,
         wires: Wires::default(),
+        lockstep: 0,
         ..Plan::draw(seed)
     }
 }

@@ -8,6 +8,7 @@
 //! | [`disk`], `damage` | a disk of sectors that forgets what was not synced; bytes that are not what was written |
 //! | [`world`] | virtual time, the node, its disk, its clients |
 //! | [`net`], `wire` | connections that speak AMQP bytes, between client and node; what they must keep |
+//! | [`lockstep`] | one request at a time, beside a model that knows every answer |
 //! | `clients` | publishers, consumers, meddlers, and others |
 //! | [`checkers`] | what crosses the node's border, what was promised, and a check for each guarantee |
 //! | [`timeline`] | what a run did, event by event, as text and as a picture |
@@ -30,6 +31,7 @@ pub mod disk;
 pub mod exhaustive;
 pub mod kept;
 pub mod knobs;
+pub mod lockstep;
 pub mod net;
 pub mod plan;
 pub mod plan_file;

@@ -227,6 +227,9 @@ pub struct Plan {
     /// Connections that speak bytes, and their faults.
     #[serde(default)]
     pub wires: Wires,
+    /// Steps beside the model, in place of all of the above; 0 for a world.
+    #[serde(default)]
+    pub lockstep: u32,
     /// What is left of it, if something is left out.
     pub kept: Option<Kept>,
 }
@@ -289,6 +292,7 @@ impl Plan {
             pending_bytes_max: [20_000, 1 << 20, 64 << 20][rng.random_range(0..3)],
             window_bytes: [600, 10_000, 1 << 20][rng.random_range(0..3)],
             wires: Wires::draw(seed),
+            lockstep: crate::lockstep::steps(seed),
             kept: None,
         }
     }

@@ -19,7 +19,8 @@ use std::hash::Hasher;
 use tell::DISK;
 use waystation_core::api::{ConnId, Reply, Request};
 use waystation_core::disk::{Command, Event, FileId};
-use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output, QueueInfo};
+use waystation_core::node::{AdminReply, AdminRequest, Config, HaltCause, Input, Node, Output, QueueInfo, Stats};
+use waystation_core::plant::{self, Plant};
 use waystation_core::{Machine, Now, Time, Wall};
 
 /// Wall time at the start of each run.
@@ -28,6 +29,8 @@ const WALL_START_MS: u64 = 1_700_000_000_000;
 const CHECK_EVERY: u64 = 32;
 /// A stalled write.
 const STALL: u64 = 3_000 * MS;
+/// Virtual time that the node has for itself when all is done.
+const LINGER: u64 = 300 * MS;
 /// Segments on disk beyond which dead ones are not freed (G14).
 const SEGMENTS_MAX: usize = 20_000;
 
@@ -52,6 +55,8 @@ pub struct Report {
     pub damage_found: u64,
     /// Failed commands of the disk.
     pub disk_errors: u64,
+    /// Steps compared with the model.
+    pub model_steps: u64,
     /// Of clients and messages.
     pub ledger: checkers::Counters,
     /// Of the disk.
@@ -63,7 +68,7 @@ pub struct Report {
 impl Report {
     /// Its counts by name, for sums.
     #[must_use]
-    pub const fn counts(&self) -> [(&'static str, u64); 39] {
+    pub const fn counts(&self) -> [(&'static str, u64); 42] {
         let Self { ledger, disk, net, .. } = self;
         [
             ("steps", self.steps),
@@ -93,6 +98,9 @@ impl Report {
             ("duplicated", ledger.duplicated),
             ("unexpected", ledger.unexpected),
             ("recovered", ledger.recovered),
+            ("model steps", self.model_steps),
+            ("ends compared", ledger.ends),
+            ("crashes that tore", disk.torn),
             ("syncs", disk.syncs),
             ("sectors lost", disk.lost),
             ("byte connections", net.connections),
@@ -212,6 +220,9 @@ pub fn run(plan: &Plan) -> Result<Report, Violation> {
 /// # Errors
 /// The first violation.
 pub fn run_told(plan: &Plan, recorder: &Recorder) -> Result<Report, Violation> {
+    if plan.lockstep > 0 {
+        return crate::lockstep::run(plan, recorder);
+    }
     waystation_core::knob::set(crate::knobs::draw(plan.seed));
     let mut world = World::new(plan.clone(), recorder.clone());
     world.tell_lanes();
@@ -231,9 +242,10 @@ pub fn run_told(plan: &Plan, recorder: &Recorder) -> Result<Report, Violation> {
             world.ledger.fail("G15", what);
         }
     }
-    // Dead letters that nobody takes leave unseen, as slowly as their bodies are read.
+    // Dead letters that nobody takes leave unseen, as slowly as their bodies are read; then dead segments do.
+    let end = world.now + LINGER;
     while world.ledger.violation().is_none()
-        && world.queues().iter().any(|queue| queue.message_bytes > 0)
+        && (world.now < end || world.queues().iter().any(|queue| queue.message_bytes > 0))
         && !g15_progress::is_stuck(world.now, plan.length, world.report.steps)
         && world.step()
     {}
@@ -421,6 +433,7 @@ impl World {
     fn input(&mut self, input: Input) {
         let now = self.clock();
         if let Some(node) = &mut self.node {
+            waystation_core::knob::be_patient();
             node.handle(now, input);
             self.drain();
         }
@@ -586,31 +599,39 @@ impl World {
 
     /// What an operator is told of every queue; nothing while the node is down.
     fn queues(&mut self) -> Vec<QueueInfo> {
+        self.ask(AdminRequest::Queues { vhost: None }).0
+    }
+
+    fn ask(&mut self, request: AdminRequest) -> (Vec<QueueInfo>, Option<Box<Stats>>) {
         let now = self.clock();
-        let Some(node) = &mut self.node else { return Vec::new() };
-        let request = AdminRequest::Queues { vhost: None };
+        let (mut queues, mut stats, mut others) = (Vec::new(), None, Vec::new());
+        let Some(node) = &mut self.node else {
+            return (queues, stats);
+        };
         node.handle(now, Input::Admin { id: 0, request });
-        let mut queues = Vec::new();
-        let mut others = Vec::new();
         while let Some(output) = node.poll() {
-            self.trace.note(self.now, &output);
             match output {
                 Output::Admin {
-                    reply: AdminReply::Queues(infos),
+                    reply: AdminReply::Queues(all),
                     ..
-                } => queues = infos,
+                } => queues = all,
+                Output::Admin {
+                    reply: AdminReply::Stats(all),
+                    ..
+                } => stats = Some(all),
                 other => others.push(other),
             }
         }
         for output in others {
             self.take(output);
         }
-        queues
+        (queues, stats)
     }
 
     /// Nothing is left in any queue of the run, neither ready nor in anybody's hands.
     fn empty(&mut self) {
         self.node.as_ref().expect("the node runs at the end").check();
+        self.tidy();
         let queues = self.queues();
         let mut names = (0..self.plan.queues.len()).map(|queue| self.plan.name(queue));
         let missing = names.find(|name| !queues.iter().any(|queue| *queue.name == **name));
@@ -626,6 +647,23 @@ impl World {
                 let what = format!("{name} was emptied and holds {ready} ready, {held} unsettled, {bytes} bytes");
                 self.ledger.fail("G3", what);
             }
+        }
+    }
+
+    /// What the disk holds is in proportion: nothing is in the queues any more (G14).
+    fn tidy(&mut self) {
+        let live = self.ask(AdminRequest::Stats).1.map_or(0, |stats| stats.log_live_bytes);
+        let plan = &self.plan;
+        // What a checkpoint waits for, a manifest of every queue, and the segments at hand.
+        let crowd = plan.crowd as u64 * 2_000;
+        let batch = (plan.window * plan.body_max) as u64;
+        // A segment of which a quarter lives is left as it is.
+        let most = 4 * (live + plan.checkpoint_bytes + batch) + 12 * plan.segment_bytes + crowd + 100_000;
+        let most = 4 * most;
+        let held: u64 = self.disk.listing().segments.iter().map(|(_, bytes)| bytes).sum();
+        if held > most {
+            let what = format!("{held} bytes of segments are kept, where {most} are plenty: dead ones are not freed");
+            self.ledger.fail("G14", what);
         }
     }
 
@@ -665,7 +703,10 @@ impl World {
     }
 
     fn schedule_crash(&mut self) {
-        let Some(mean) = self.plan.crash_every else { return };
+        let rare = plant::is(Plant::CrashesRare);
+        let Some(mean) = self.plan.crash_every.filter(|_| !rare) else {
+            return;
+        };
         let number = self.crashes_planned;
         let delay = self.seeds.nth(Stream::CrashDue, number).random_range(1..2 * mean);
         if self.now + delay < self.plan.length {
@@ -715,6 +756,9 @@ impl World {
         let damages = !self.healing && self.seeds.damage.random_range(0..256) < self.plan.damage;
         if damages && self.strikes(Fault::Damage) {
             let what = self.disk.damage(&mut self.seeds.damage);
+            if plant::is(Plant::DamageHarmless) {
+                self.disk.repair();
+            }
             self.report.damaged += u64::from(what.is_some());
             if let Some(what) = what {
                 self.tell_at(DISK, Mark::Damage, || format!("damage: {what}"));

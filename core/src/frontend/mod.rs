@@ -417,7 +417,7 @@ impl Frontend {
         };
         let Some(answered) = channel
             .ending
-            .filter(|_| channel.waiting.is_none() && (channel.backlog.is_empty() || plant::is(Plant::BacklogDropped)))
+            .filter(|_| (channel.waiting.is_none() && channel.backlog.is_empty()) || plant::is(Plant::BacklogDropped))
         else {
             return;
         };

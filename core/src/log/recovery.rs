@@ -186,7 +186,7 @@ impl Reader {
 
     /// No record of an earlier life follows one of a later.
     fn takes(&self, term: u64) -> bool {
-        term >= self.term || plant::is(Plant::RecoveryTrustsTerm)
+        plant::is(Plant::RecoveryTrustsTerm) || term >= self.term
     }
 
     /// A segment's file is made, durably and at its full length, before the one before it is sealed. So where the log

@@ -362,6 +362,7 @@ impl Shard {
                 group.consumers.remove(&consumer);
                 group.unsettled = group.unsettled.saturating_sub(gone.unsettled);
             }
+            self.wake(gone.spec.group);
             self.output(Output::Ended { consumer });
         }
         queue.ready

@@ -30,6 +30,8 @@ pub(super) struct Checkpoint {
     pub(super) superblock: Superblock,
     /// Bytes that the log had written when the last checkpoint began.
     written_bytes: u64,
+    /// Bytes that lay behind it when the node started: it may have been started many times since.
+    replayed_bytes: u64,
     /// Bytes of messages that had left their segments by then.
     freed_bytes: u64,
     /// Length of the durable manifest.
@@ -59,10 +61,11 @@ enum State {
 }
 
 impl Checkpoint {
-    pub(super) const fn new(superblock: Superblock, manifest_bytes: u64, active: u64) -> Self {
+    pub(super) const fn new(superblock: Superblock, manifest_bytes: u64, active: u64, replayed_bytes: u64) -> Self {
         Self {
             superblock,
             written_bytes: 0,
+            replayed_bytes,
             freed_bytes: 0,
             manifest_bytes,
             state: State::Idle,
@@ -113,6 +116,7 @@ impl Shard {
         self.space.begin_checkpoint();
         self.checkpoint.state = State::Manifest { at, sequence, bytes };
         self.checkpoint.written_bytes = self.log.counters.written_bytes;
+        self.checkpoint.replayed_bytes = 0;
         self.checkpoint.freed_bytes = self.space.freed_bytes();
         self.log.submit();
         if plant::is(Plant::SuperblockEarly) {
@@ -131,7 +135,7 @@ impl Shard {
     /// Whether a restart would have much to replay, or the disk would get much back: segments are freed by checkpoints
     /// only. When there is nothing else to do, getting two segments back is enough.
     fn is_checkpoint_due(&self) -> bool {
-        let written = self.log.counters.written_bytes - self.checkpoint.written_bytes;
+        let written = self.checkpoint.replayed_bytes + self.log.counters.written_bytes - self.checkpoint.written_bytes;
         let freed = self.space.freed_bytes() - self.checkpoint.freed_bytes;
         let idle = self.batch.is_empty();
         // Where there are very many queues, the manifest is to be a small part of what is written.
@@ -268,8 +272,7 @@ impl Shard {
     fn evict_pages(&mut self) {
         for queue in self.queues.values_mut().filter(|queue| queue.index.pages().len() > 2) {
             let idle = |(number, page): (&u64, &Page)| {
-                let clean = !page.dirty || plant::is(Plant::DirtyPageEvicted);
-                (page.slots.is_some() && clean && page.cached == 0 && page.stored.is_some()).then_some(*number)
+                (page.slots.is_some() && !page.dirty && page.cached == 0 && page.stored.is_some()).then_some(*number)
             };
             let numbers: Vec<u64> = queue.index.pages().iter().filter_map(idle).collect();
             for number in numbers {

@@ -50,8 +50,7 @@ impl Shard {
         while let Some(id) = waiting.pop_first() {
             if let Turn::More = self.serve(id) {
                 self.active.insert(id);
-            }
-            if let Some(queue) = self.queues.get_mut(&id) {
+            } else if let Some(queue) = self.queues.get_mut(&id) {
                 queue.see();
             }
             self.schedule_expiry(id);
@@ -63,6 +62,10 @@ impl Shard {
     }
 
     fn serve(&mut self, id: QueueId) -> Turn {
+        if self.queues.get(&id).is_some_and(|queue| queue.ending) {
+            self.bury(id);
+            return Turn::Idle;
+        }
         self.promote(id);
         self.shorten(id);
         self.bury(id);
@@ -85,21 +88,21 @@ impl Shard {
             if self.expired(id, sequence) || self.spent(id, sequence) {
                 continue;
             }
-            if !self.waits_for(id) {
-                return Turn::Idle;
-            }
+            let queue = &self.queues[&id];
+            let turn = if queue.gets.is_empty() {
+                self.next_turn(id).map(Some)
+            } else {
+                Some(None)
+            };
+            let Some(turn) = turn else { return Turn::Idle };
             let slot = self.queues[&id].index.slot(sequence).expect("the head is in memory");
             if slot.message.is_none() {
+                // A consumer whose turn it is keeps it while the message is read from the disk.
                 self.load_messages(id, sequence);
                 return Turn::Idle;
             }
             bytes += slot.bytes as usize;
-            // Only now: a consumer whose turn it is keeps it while the message is read from the disk.
-            let taker = if self.queues[&id].gets.is_empty() {
-                self.choose_consumer(id)
-            } else {
-                None
-            };
+            let taker = turn.map(|turn| self.take_turn(id, turn));
             self.deliver(id, sequence, taker);
             if bytes > knob::turn_bytes() {
                 return Turn::More;
@@ -108,17 +111,21 @@ impl Shard {
         Turn::More
     }
 
-    /// The next consumer, in turn, that may have a message.
-    fn choose_consumer(&mut self, id: QueueId) -> Option<ConsumerId> {
-        let queue = &self.queues[&id];
-        let turn = queue.consumers.iter().position(|consumer| self.has_credit(*consumer))?;
+    /// Which of the queue's consumers is the next, in turn, that may have a message.
+    fn next_turn(&self, id: QueueId) -> Option<usize> {
+        let consumers = &self.queues[&id].consumers;
+        consumers.iter().position(|consumer| self.has_credit(*consumer))
+    }
+
+    /// The consumer has its turn: from now on it is the last.
+    fn take_turn(&mut self, id: QueueId, turn: usize) -> ConsumerId {
         let queue = self.queues.get_mut(&id).expect("it is being served");
         queue.consumers.rotate_left(turn + 1);
-        let chosen = queue.consumers.back().copied();
+        let taker = *queue.consumers.back().expect("it was found");
         if plant::is(Plant::OneConsumerServed) {
             queue.consumers.rotate_right(turn + 1);
         }
-        chosen
+        taker
     }
 
     /// Whether somebody could take a message now.
@@ -311,7 +318,7 @@ impl Shard {
 
     fn schedule_expiry(&mut self, id: QueueId) {
         let Some(queue) = self.queues.get_mut(&id) else { return };
-        let due = if queue.loading.is_some() {
+        let due = if queue.loading.is_some() || queue.ending {
             None
         } else {
             let expiry = Some(queue.head_expiry()).filter(|expiry| *expiry != 0);

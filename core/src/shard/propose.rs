@@ -375,6 +375,8 @@ impl Shard {
         {
             group.unsettled = group.unsettled.saturating_sub(consumer.unsettled);
         }
+        self.wake(consumer.spec.group);
+        let queue = &self.queues[&consumer.spec.queue];
         let ends = queue.definition.auto_delete && queue.consumers.is_empty();
         let id = queue.id;
         if ends && !plant::is(Plant::AutoDeleteForgotten) {
@@ -495,14 +497,21 @@ impl Shard {
                 .expect("a consumer's group exists");
             group.unsettled -= 1;
             if group.max.is_some_and(|max| group.unsettled < max) && !plant::is(Plant::SharedCreditWakesNobody) {
-                let queues = group
-                    .consumers
-                    .iter()
-                    .filter_map(|id| Some(self.consumers.get(id)?.spec.queue));
-                self.active.extend(queues);
+                let id = consumer.spec.group;
+                self.wake(id);
             }
         }
         true
+    }
+
+    /// Credit that a channel's consumers share is free: any of their queues may have something for it.
+    pub(super) fn wake(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let queues = group
+            .consumers
+            .iter()
+            .filter_map(|id| Some(self.consumers.get(id)?.spec.queue));
+        self.active.extend(queues);
     }
 
     /// A message leaves its queue, without a trace.
@@ -566,13 +575,8 @@ impl Shard {
     }
 
     pub(super) fn limit(&mut self, id: GroupId, max: Option<u32>) {
-        let group = self.groups.entry(id).or_default();
-        group.max = max;
-        let queues = group
-            .consumers
-            .iter()
-            .filter_map(|id| Some(self.consumers.get(id)?.spec.queue));
-        self.active.extend(queues);
+        self.groups.entry(id).or_default().max = max;
+        self.wake(id);
     }
 
     pub(super) fn pause(&mut self, conn: ConnId, paused: bool) {
@@ -594,6 +598,11 @@ impl Shard {
                 queue.pending += 1;
                 queue.pending_bytes += body_bytes;
             }
+        }
+        if let Command::Change(Change::DeleteQueue { id }) = &command
+            && let Some(queue) = self.queues.get_mut(id)
+        {
+            queue.ending = true;
         }
         self.batch.open_bytes += bytes;
         self.batch.proposed.commands += 1;

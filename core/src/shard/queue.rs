@@ -48,6 +48,8 @@ pub(crate) struct Queue {
     pub(crate) used_at: Time,
     /// When the head expires, as registered with the shard's timers.
     pub(crate) timer: Option<u64>,
+    /// Its deletion is proposed: nothing leaves it any more but what died before.
+    pub(crate) ending: bool,
     /// Had a consumer: auto-delete counts from then.
     pub(crate) consumed: bool,
 }
@@ -152,6 +154,7 @@ impl Queue {
             read_for_dead: false,
             used_at,
             timer: None,
+            ending: false,
             consumed: false,
         };
         queue.lead();
@@ -396,7 +399,7 @@ impl Queue {
         page == page_of(self.index.next(lane))
             || (near..=near + 1).contains(&page)
             || (self.unsettled.range(span.clone()).next().is_some() && !plant::is(Plant::UnsettledPageEvicted))
-            || self.returned.range(span.clone()).next().is_some()
+            || (self.returned.range(span.clone()).next().is_some() && !plant::is(Plant::ReturnedPageEvicted))
             || self.dying.iter().any(|dying| span.contains(&dying.sequence))
     }
 

@@ -9,7 +9,7 @@ use super::checkpoint::{Checkpoint, Manifest};
 use super::entry::{Command as Entry, Decoded, decode_entry};
 use crate::catalog::{Catalog, Change};
 use crate::disk::{Command, Event, FileId, Listing, ReadId, WriteId};
-use crate::log::record::{HEADER_BYTES, Header, Kind, Position};
+use crate::log::record::{HEADER_BYTES, Header, Kind, Position, record_bytes};
 use crate::log::recovery::{Reader, Step};
 use crate::log::superblock::{FILE_BYTES, Superblock};
 use crate::log::{End, Log, SEAL_BYTES};
@@ -35,6 +35,8 @@ pub(crate) struct Recover {
     /// Commands read and not yet applied, with their time and the place of their entry's body.
     entries: VecDeque<(u64, Position, Decoded)>,
     commands: VecDeque<Command>,
+    /// Bytes of records after the manifest.
+    replayed_bytes: u64,
     report: Recovery,
 }
 
@@ -93,6 +95,7 @@ impl Recover {
             end: None,
             entries: VecDeque::new(),
             commands: VecDeque::new(),
+            replayed_bytes: 0,
             report: Recovery::default(),
         };
         if matches!(recover.stage, Stage::Prepare) {
@@ -234,6 +237,11 @@ impl Recover {
             }
         };
         let first = self.superblock.manifest.is_some_and(|(at, _)| at == body_at);
+        self.replayed_bytes += if first {
+            0
+        } else {
+            record_bytes(header.body_bytes) as u64
+        };
         match header.kind {
             Kind::Manifest if first => {
                 let manifest = Manifest::decode(body).ok_or_else(|| damaged("a manifest was expected"))?;
@@ -343,7 +351,12 @@ impl Recover {
         let mut shard = std::mem::replace(&mut self.shard, placeholder);
         shard.log = log;
         let manifest_bytes = self.manifest.map_or(0, |(_, bytes)| bytes);
-        shard.lead(self.superblock, manifest_bytes, &self.listing.segments);
+        shard.lead(
+            self.superblock,
+            manifest_bytes,
+            &self.listing.segments,
+            self.replayed_bytes,
+        );
         let (messages, _) = shard.message_counts();
         let queues = shard.catalog.queues().count() as u64;
         let report = Recovery {
@@ -376,7 +389,7 @@ impl Shard {
             cache: super::Cache::default(),
             loads: BTreeMap::new(),
             space: super::Space::default(),
-            checkpoint: Checkpoint::new(Superblock::default(), 0, active),
+            checkpoint: Checkpoint::new(Superblock::default(), 0, active, 0),
             compaction: None,
             blocked: false,
             stopping: false,
@@ -445,13 +458,14 @@ impl Shard {
     }
 
     /// The node leads: everything that is not settled is ready, and what belonged to connections is gone.
-    fn lead(&mut self, superblock: Superblock, manifest_bytes: u64, segments: &[(u64, u64)]) {
+    fn lead(&mut self, superblock: Superblock, manifest_bytes: u64, segments: &[(u64, u64)], replayed_bytes: u64) {
         self.outputs.clear();
         let active = self.log.active_segment();
         for (segment, bytes) in segments.iter().filter(|(segment, _)| *segment < active) {
             self.space.seal(*segment, *bytes);
         }
-        self.checkpoint = Checkpoint::new(superblock, manifest_bytes, active);
+        self.space.count_dead();
+        self.checkpoint = Checkpoint::new(superblock, manifest_bytes, active, replayed_bytes);
         self.queues.values_mut().for_each(super::Queue::lead);
         self.active.extend(self.queues.keys());
         self.propose(Entry::Change(Change::Restarted), None, false);

@@ -96,6 +96,15 @@ impl Space {
         }
     }
 
+    /// A node starts: segments that nothing lives in are worth as much as if they had died since.
+    pub(super) fn count_dead(&mut self) {
+        let dead = self
+            .known
+            .iter()
+            .filter(|(segment, _)| !self.segments.contains_key(segment));
+        self.freed_bytes += dead.map(|(_, bytes)| bytes).sum::<u64>();
+    }
+
     /// Forgets and returns the segments before `first` that nothing needs.
     pub(super) fn take_dead(&mut self, first: u64) -> Vec<u64> {
         let dead = |segment: &u64| !self.segments.contains_key(segment) && !plant::is(Plant::DeadSegmentsKept);

@@ -43,8 +43,9 @@ pub(crate) use border::{FOES, NOWHERE, PROBE, ROUGH};
 use history::{History, When};
 pub use history::{Published, body};
 use std::fmt;
-use waystation_core::api::{ConnId, Reply, Request};
+use waystation_core::api::{ChannelReply, ConnId, Reply, Request};
 use waystation_core::message::Message;
+use waystation_core::plant::{self, Plant};
 
 /// A guarantee was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,7 @@ pub struct Counters {
     pub lost: u64,
     /// Delivered, and never published: none, if all is well.
     pub unexpected: u64,
+    pub ends: u64,
 }
 
 /// What happened at the node's border. Channels and holders are instances: their numbers are never reused.
@@ -346,6 +348,16 @@ impl Ledger {
 
     /// The node said something.
     pub(crate) fn reply(&mut self, conn: ConnId, reply: &Reply) {
+        let delivers = matches!(
+            reply,
+            Reply::Channel {
+                reply: ChannelReply::Deliver { .. },
+                ..
+            }
+        );
+        if delivers && plant::is(Plant::ObserverBlind) {
+            return;
+        }
         let mut border = std::mem::take(&mut self.border);
         border.reply(conn, reply, self);
         self.border = border;
@@ -370,7 +382,9 @@ impl Ledger {
 
     /// All is quiet and every queue was emptied.
     pub(crate) fn drained(&mut self) {
-        self.tell(&Event::Drained);
+        if !plant::is(Plant::EndUnchecked) {
+            self.tell(&Event::Drained);
+        }
     }
 
     /// The message that this is.
@@ -415,6 +429,7 @@ impl Ledger {
     fn count(&mut self, event: &Event<'_>) {
         let counters = &mut self.verdicts.counters;
         match event {
+            Event::Drained => counters.ends += 1,
             Event::Confirmed { ok: true, .. } => counters.confirmed += 1,
             Event::Confirmed { ok: false, .. } => counters.refused += 1,
             Event::Delivered(delivery) => {

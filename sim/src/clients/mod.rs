@@ -2,7 +2,7 @@
 //!
 //! A client has a channel; several share a connection. A connection that dies takes all its clients' channels along.
 
-mod requests;
+pub(crate) mod requests;
 mod rough;
 mod work;
 

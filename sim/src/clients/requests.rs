@@ -4,15 +4,15 @@ use crate::plan::{Kind, Plan};
 use waystation_core::api::{ChannelRequest, Destination, Name, Outcome, Request};
 use waystation_core::message::{Message, OwnedProperties, Table, Value};
 
-pub(super) fn on(channel: u16, request: ChannelRequest) -> Request {
+pub(crate) fn on(channel: u16, request: ChannelRequest) -> Request {
     Request::Channel { channel, request }
 }
 
-pub(super) fn settle(channel: u16, tag: u64, multiple: bool, outcome: Outcome) -> Request {
+pub(crate) fn settle(channel: u16, tag: u64, multiple: bool, outcome: Outcome) -> Request {
     on(channel, ChannelRequest::Settle { tag, multiple, outcome })
 }
 
-pub(super) fn consume(queue: &str, consumer: String, no_ack: bool) -> ChannelRequest {
+pub(crate) fn consume(queue: &str, consumer: String, no_ack: bool) -> ChannelRequest {
     let (queue, consumer) = (queue.into(), Name::from(consumer));
     ChannelRequest::Consume {
         queue,
@@ -26,14 +26,14 @@ pub(super) fn consume(queue: &str, consumer: String, no_ack: bool) -> ChannelReq
 
 /// What a message says of itself.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Says {
-    pub(super) ttl_ms: Option<u64>,
-    pub(super) priority: Option<u8>,
+pub(crate) struct Says {
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) priority: Option<u8>,
     /// For the exchange that delays.
-    pub(super) delay_ms: Option<u64>,
+    pub(crate) delay_ms: Option<u64>,
 }
 
-pub(super) fn publish(exchange: &str, key: &str, says: Says, body: &[u8], mandatory: bool) -> ChannelRequest {
+pub(crate) fn publish(exchange: &str, key: &str, says: Says, body: &[u8], mandatory: bool) -> ChannelRequest {
     let delay = |delay_ms: u64| Table(vec![(Name::from("x-delay"), Value::I64(delay_ms as i64))]);
     let properties = OwnedProperties {
         expiration: says.ttl_ms.map(|ttl| ttl.to_string().into()),
@@ -46,15 +46,15 @@ pub(super) fn publish(exchange: &str, key: &str, says: Says, body: &[u8], mandat
 }
 
 /// The flags of a queue's declaration.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Flags {
-    pub(super) passive: bool,
-    pub(super) durable: bool,
-    pub(super) exclusive: bool,
-    pub(super) auto_delete: bool,
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) passive: bool,
+    pub(crate) durable: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) auto_delete: bool,
 }
 
-pub(super) fn queue(name: &str, flags: Flags, arguments: Vec<(Name, Value)>) -> ChannelRequest {
+pub(crate) fn queue(name: &str, flags: Flags, arguments: Vec<(Name, Value)>) -> ChannelRequest {
     let Flags {
         passive,
         durable,
@@ -73,7 +73,7 @@ pub(super) fn queue(name: &str, flags: Flags, arguments: Vec<(Name, Value)>) -> 
     }
 }
 
-pub(super) fn passive(name: &str) -> ChannelRequest {
+pub(crate) fn passive(name: &str) -> ChannelRequest {
     queue(
         name,
         Flags {
@@ -84,7 +84,7 @@ pub(super) fn passive(name: &str) -> ChannelRequest {
     )
 }
 
-pub(super) fn exchange(name: &str, kind: &str) -> ChannelRequest {
+pub(crate) fn exchange(name: &str, kind: &str) -> ChannelRequest {
     exchange_with(name, kind, Table::default())
 }
 
@@ -101,18 +101,56 @@ fn exchange_with(name: &str, kind: &str, arguments: Table) -> ChannelRequest {
     }
 }
 
-pub(super) fn bind(queue: &str, source: &str, key: &str) -> ChannelRequest {
-    ChannelRequest::Bind {
-        destination: Destination::Queue(queue.into()),
-        source: source.into(),
-        routing_key: key.into(),
-        arguments: Table::default(),
-        reply: true,
+/// Whether it is durable, goes with its last binding, is internal.
+pub(crate) fn exchange_flagged(name: &str, kind: &str, flags: [bool; 3], alternate: Option<Name>) -> ChannelRequest {
+    let alternate = alternate.map(|name| (Name::from("alternate-exchange"), Value::from(&*name)));
+    let mut request = exchange_with(name, kind, Table(alternate.into_iter().collect()));
+    if let ChannelRequest::DeclareExchange {
+        durable,
+        auto_delete,
+        internal,
+        ..
+    } = &mut request
+    {
+        [*durable, *auto_delete, *internal] = flags;
+    }
+    request
+}
+
+pub(crate) fn bind(queue: &str, source: &str, key: &str) -> ChannelRequest {
+    bind_with(Destination::Queue(queue.into()), source, key, Table::default(), true)
+}
+
+/// Binds, or unbinds.
+pub(crate) fn bind_with(
+    destination: Destination,
+    source: &str,
+    key: &str,
+    arguments: Table,
+    binds: bool,
+) -> ChannelRequest {
+    let (source, routing_key, reply) = (source.into(), key.into(), true);
+    if binds {
+        ChannelRequest::Bind {
+            destination,
+            source,
+            routing_key,
+            arguments,
+            reply,
+        }
+    } else {
+        ChannelRequest::Unbind {
+            destination,
+            source,
+            routing_key,
+            arguments,
+            reply,
+        }
     }
 }
 
 /// The exchanges and queues of the run.
-pub(super) fn declarations(plan: &Plan) -> Vec<ChannelRequest> {
+pub(crate) fn declarations(plan: &Plan) -> Vec<ChannelRequest> {
     let mut requests = vec![
         exchange("dlx", "fanout"),
         exchange("fan", "fanout"),

@@ -1,6 +1,7 @@
 //! What is there after the process or the machine died.
 
 use super::*;
+use crate::log::superblock::Superblock;
 
 #[test]
 fn durable_things_are_kept_and_others_are_gone() {
@@ -277,4 +278,48 @@ fn golden_page_and_manifest() {
     ]
     .map(|(kind, hex)| (kind, hex.to_owned()));
     assert_eq!(found, expected);
+}
+
+/// No record of an earlier life can be taken for one of a later: each has a term of its own, which both slots name.
+#[test]
+fn every_life_has_a_term_of_its_own() {
+    let mut broker = Broker::with(&[A]);
+    let mut terms = Vec::new();
+    for _ in 0..3 {
+        let file = broker.folder.read(FileId::Superblock, 0, 8192);
+        let slots = [0, 4096].map(|at| {
+            let slot = Superblock::decode(&file[at..]).expect("of this format");
+            slot.expect("whole").term
+        });
+        assert_eq!(slots[0], slots[1], "both slots name the term");
+        terms.push(slots[0]);
+        broker = broker.crash();
+    }
+    assert_eq!(terms, [1, 2, 3]);
+}
+
+/// What a restart has to replay is bounded, however many lives wrote it (G14).
+#[test]
+fn a_checkpoint_comes_after_many_short_lives() {
+    let config = Config {
+        checkpoint_bytes: 40_000,
+        ..small()
+    };
+    let mut broker = Broker::start(config, Folder::default());
+    let mut checkpoints = Vec::new();
+    for life in 0..30 {
+        broker.open(A);
+        if life == 0 {
+            broker.ask(A, queue("q"));
+        }
+        broker.publish(A, "q", &["some words that lie in the log until they are read"; 20]);
+        broker.drain(A, "q");
+        checkpoints.push(broker.stats().checkpoints_total);
+        broker = broker.crash();
+    }
+    assert_eq!(checkpoints[0], 0, "one life is too short for a checkpoint");
+    assert!(
+        checkpoints.iter().any(|count| *count > 0),
+        "many are not: {checkpoints:?}"
+    );
 }
