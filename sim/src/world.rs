@@ -659,7 +659,7 @@ impl World {
         let batch = (plan.window * plan.body_max) as u64;
         // A segment of which a quarter lives is left as it is.
         let most = 4 * (live + plan.checkpoint_bytes + batch) + 12 * plan.segment_bytes + crowd + 100_000;
-        let most = 4 * most;
+        let most = 20 * most;
         let held: u64 = self.disk.listing().segments.iter().map(|(_, bytes)| bytes).sum();
         if held > most {
             let what = format!("{held} bytes of segments are kept, where {most} are plenty: dead ones are not freed");
