@@ -175,7 +175,10 @@ impl Peer for Foe {
 
     fn tick(&mut self, now: u64, check: &mut Check) {
         if now >= self.begun_at + ANSWER && self.leave.is_none() {
-            if !self.waits {
+            if self.waits {
+                // Its own messages fill the memory, and nobody but itself could make room: it goes unanswered.
+                self.answered = true;
+            } else {
                 let what = if self.answered {
                     "its channel is not opened again"
                 } else {
