@@ -297,6 +297,8 @@ impl Connection {
     fn depart(&mut self, at: u64, rng: &mut ChaCha8Rng, counters: &mut Counters) {
         if self.peer.is_leaving() {
             self.left_at.get_or_insert(at);
+            // It sends no heartbeats any more, and the server may say so before its goodbye is read.
+            self.check.excuse();
         }
         let impatient = self.left_at.is_some_and(|since| since + FAREWELL <= at);
         let leave = self.peer.leave().or(impatient.then_some(Leave::Reset));
