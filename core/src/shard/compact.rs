@@ -27,8 +27,11 @@ pub(super) struct Compaction {
 
 impl Shard {
     /// After a checkpoint: is there a segment worth emptying?
+    ///
+    /// No more is copied than was written: where segments are small, copies and checkpoints would fill sparse ones by
+    /// themselves, which would be copied in their turn, for ever.
     pub(super) fn find_sparse_segment(&mut self) {
-        if self.compaction.is_none() {
+        if self.compaction.is_none() && self.counters.copied_bytes <= self.counters.entry_bytes {
             let victim = self.space.sparsest(self.checkpoint.first_needed(), SPARSE_SHARE);
             self.compaction = victim.map(|victim| Compaction {
                 victim,

@@ -231,6 +231,7 @@ pub(crate) struct Counters {
     pub(crate) entries: u64,
     pub(crate) checkpoints: u64,
     pub(crate) copied_bytes: u64,
+    pub(crate) entry_bytes: u64,
 }
 
 /// The shard.

@@ -806,6 +806,7 @@ impl Shard {
             bytes += proposal.bytes;
             commands.push_back((proposal, at));
         }
+        self.counters.entry_bytes += body.len() as u64;
         let (body_at, sequence) = self.log.append(Kind::Entry, body);
         let place = |at: u32| Position {
             segment: body_at.segment,

@@ -281,6 +281,7 @@ impl Model {
             policy,
             items: Vec::new(),
             consumers: Vec::new(),
+            unsure: 0,
             exclusive_consumer: None,
             used_at: self.mono_ms,
         };

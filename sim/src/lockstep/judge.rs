@@ -298,11 +298,18 @@ impl Model {
         };
         let due = consumers.iter().position(|consumer| self.is_able(*consumer));
         let turn = consumers.iter().position(|consumer| *consumer == taker);
-        if consumers.iter().all(free) && due != turn {
-            let what = format!("{}: a consumer was served out of turn", self.queues[&id].name);
+        let all_free = consumers.iter().all(free);
+        let queue = self.queues.get_mut(&id).expect("it holds the message");
+        if due == turn {
+            queue.unsure = queue.unsure.saturating_sub(1);
+        } else if !all_free || queue.unsure > 0 {
+            // Of what left in one step to several connections the order is not seen: nor is it who is last now, until all
+            // had their turn.
+            queue.unsure = consumers.len();
+        } else {
+            let what = format!("{}: a consumer was served out of turn", queue.name);
             return Err(("G15", what));
         }
-        let queue = self.queues.get_mut(&id).expect("it holds the message");
         queue.consumers.rotate_left(turn.map_or(0, |turn| turn + 1));
         Ok(())
     }
@@ -458,6 +465,8 @@ impl Said {
     /// Whether something was answered that says: it is done.
     pub(super) fn promises(&self) -> bool {
         let done = |reply: &Reply| matches!(reply, Reply::Channel { .. });
-        self.confirms.values().any(|told| !told.is_empty()) || self.answers.values().flatten().any(done)
+        // A refusal comes at once, whatever becomes of the copies that other queues take.
+        let kept = |(_, _, ok): &Confirm| *ok;
+        self.confirms.values().flatten().any(kept) || self.answers.values().flatten().any(done)
     }
 }

@@ -95,6 +95,8 @@ pub(super) struct Queue {
     pub(super) items: Vec<Item>,
     /// Consumers by number, in the order of their turns.
     pub(super) consumers: Vec<u64>,
+    /// Deliveries until it is sure again whose turn is last.
+    pub(super) unsure: usize,
     pub(super) exclusive_consumer: Option<u64>,
     /// Milliseconds on the monotonic clock.
     pub(super) used_at: u64,
