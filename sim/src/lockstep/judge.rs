@@ -110,6 +110,7 @@ impl Model {
     pub(super) fn judge(&mut self, mut said: Said) -> Result<(), Broken> {
         self.judge_answers(&said)?;
         self.judge_confirms(&said)?;
+        self.crowded = said.handed.len() > 1;
         if let Some((conn, _)) = said.held.iter().find(|(_, held)| **held) {
             return Err(("G14", format!("connection {} is held, and nothing waits", conn.0)));
         }
@@ -302,7 +303,7 @@ impl Model {
         let queue = self.queues.get_mut(&id).expect("it holds the message");
         if due == turn {
             queue.unsure = queue.unsure.saturating_sub(1);
-        } else if !all_free || queue.unsure > 0 {
+        } else if !all_free || queue.unsure > 0 || self.crowded {
             // Of what left in one step to several connections the order is not seen: nor is it who is last now, until all
             // had their turn.
             queue.unsure = consumers.len();

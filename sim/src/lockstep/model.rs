@@ -166,6 +166,8 @@ pub(super) struct Model {
     pub(super) topology: Topology,
     pub(super) queues: BTreeMap<u64, Queue>,
     pub(super) connections: BTreeMap<ConnId, Connection>,
+    /// Several connections were handed something in this step.
+    pub(super) crowded: bool,
     pub(super) consumers: BTreeMap<u64, Consumer>,
     pub(super) window: u64,
     pub(super) step: u64,
@@ -198,6 +200,7 @@ impl Model {
             answers: BTreeMap::new(),
             ended: BTreeSet::new(),
             confirms: BTreeMap::new(),
+            crowded: false,
             get: None,
         }
     }
