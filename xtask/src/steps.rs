@@ -48,7 +48,7 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "sim",
-        about: "the simulator: a minute of seeds with crashes, damage and failing disks; equal traces in every build",
+        about: "the simulator: seeds with crashes, damage and failing disks; planted bugs; equal traces in every build",
         run: sim::test,
     },
     Step {

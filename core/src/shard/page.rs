@@ -106,7 +106,7 @@ impl Slot {
 
     /// Whether it is stored with more than where it lies.
     const fn has_more(&self) -> bool {
-        self.returns > 0 || self.due_ms > 0
+        self.returns > 0 || self.due_ms > 0 || self.priority > 0
     }
 
     /// Whether the message is in the log.

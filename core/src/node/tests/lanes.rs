@@ -178,6 +178,24 @@ fn a_message_given_back_too_often_dies_and_the_count_survives() {
 }
 
 #[test]
+fn a_priority_outlives_checkpoint_and_delay() {
+    // G5
+    let mut broker = Broker::with(&[A]);
+    let arguments = [("x-max-priority", Value::I32(5)), ("x-retry-delay", Value::I32(100))];
+    broker.ask(A, queue_with("q", &arguments));
+    broker.ask(A, with_priority("q", "high", 4));
+    broker.ask(A, with_priority("q", "low", 1));
+    // Its page is read back from the checkpoint.
+    broker.stop();
+    let mut broker = broker.crash();
+    broker.open(A);
+    assert_eq!(broker.ask(A, get("q")), ["got 1 'high' again left 1"]);
+    broker.ask(A, requeue(1));
+    broker.pass_ms(100);
+    assert_eq!(broker.drain(A, "q"), ["high", "low"]);
+}
+
+#[test]
 fn a_message_given_back_comes_again_after_a_delay_that_doubles() {
     // G3, G13
     let mut broker = Broker::with(&[A]);
