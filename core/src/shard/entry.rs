@@ -237,7 +237,7 @@ pub(crate) fn parse_message(bytes: &[u8], expected_bytes: u32) -> Option<Message
     let mut from = Reader::new(bytes);
     let (sum, length) = (from.u32()?, from.u32()?);
     let message = from.take(length as usize)?;
-    if length != expected_bytes || (checksum(message) != sum && !plant::is(Plant::MessageUnchecked)) {
+    if length != expected_bytes || (!plant::is(Plant::MessageUnchecked) && checksum(message) != sum) {
         return None;
     }
     Message::decode(Bytes::copy_from_slice(message))

@@ -402,8 +402,8 @@ impl Queue {
         let near = page_of(cursor);
         page == page_of(self.index.next(lane))
             || (near..=near + 1).contains(&page)
-            || (self.unsettled.range(span.clone()).next().is_some() && !plant::is(Plant::UnsettledPageEvicted))
-            || (self.returned.range(span.clone()).next().is_some() && !plant::is(Plant::ReturnedPageEvicted))
+            || (!plant::is(Plant::UnsettledPageEvicted) && self.unsettled.range(span.clone()).next().is_some())
+            || (!plant::is(Plant::ReturnedPageEvicted) && self.returned.range(span.clone()).next().is_some())
             || self.dying.iter().any(|dying| span.contains(&dying.sequence))
     }
 
