@@ -251,10 +251,10 @@ impl Queue {
     }
 
     /// Every message that nobody holds leaves, the delayed ones as well: the ranges to settle, and how many messages are
-    /// in them. What is being promoted stays: it comes to its lane's tail behind this.
+    /// in them.
     pub(crate) fn take_all(&mut self) -> (Vec<(Sequence, Sequence)>, u64) {
         let delayed = self.delayed_lane();
-        let count = self.ready + self.delayed() - self.delays.promoting.len() as u64;
+        let count = self.ready + self.delayed();
         let mut ranges = Vec::new();
         for sequence in std::mem::take(&mut self.returned) {
             if plant::is(Plant::PurgeForgetsReturned) {
@@ -270,12 +270,8 @@ impl Queue {
             lane.cursor = next;
             lane.ready = 0;
         }
-        let mut from = start_of(delayed);
-        for until in self.delays.promoting.iter().copied().chain([self.index.next(delayed)]) {
-            if from < until {
-                ranges.push((from, until - 1));
-            }
-            from = until + 1;
+        if self.delayed() > 0 {
+            ranges.push((start_of(delayed), self.index.next(delayed) - 1));
         }
         self.ready = 0;
         self.ready_bytes = 0;

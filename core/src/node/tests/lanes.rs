@@ -135,25 +135,6 @@ fn a_purge_takes_delayed_messages_along() {
 }
 
 #[test]
-fn what_a_purge_counts_is_what_it_takes_even_while_delays_end() {
-    // G11
-    let mut broker = delaying(small(), &[]);
-    for (body, delay) in [("a", 1000), ("b", 10), ("c", 1000)] {
-        broker.ask(A, delayed(body, Value::I32(delay)));
-    }
-    broker.open(B);
-    broker.hold();
-    broker.pass_ms(10);
-    // Of a channel that waits for nothing.
-    let (channel, request) = (B.1, purge("q"));
-    broker.request(B.0, Request::Channel { channel, request });
-    broker.release();
-    assert_eq!(broker.said(B), ["purged 2"]);
-    broker.pass_ms(2000);
-    assert_eq!(broker.drain(A, "q"), ["b"]);
-}
-
-#[test]
 fn a_delay_that_is_none_is_refused() {
     for value in [Value::from("soon"), Value::Bool(true), Value::I64(i64::MAX)] {
         let mut broker = delaying(small(), &[]);
